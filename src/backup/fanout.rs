@@ -1,0 +1,1 @@
+//! Writes objects to all targets at once: durable at the write quorum, never waiting for a target beyond it.

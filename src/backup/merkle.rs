@@ -1,0 +1,1 @@
+//! The Merkle root over a snapshot's records without `rev`, `version` and `updated_at`.

@@ -1,0 +1,21 @@
+//! The backup engine: seals records into objects, writes them to the targets, reads and verifies them, plans restores.
+//!
+//! Rules: nothing that lies on a target is believed before its MAC and its place are checked; memory is bounded by
+//! chunks, never by departments. File formats are this module's own and are frozen by golden tests.
+
+pub mod catalogue;
+pub mod chain;
+pub mod chunker;
+pub mod error;
+pub mod fanout;
+pub mod manifest;
+pub mod merkle;
+pub mod record;
+pub mod repository;
+pub mod seal;
+pub mod snapshot;
+pub mod verify;
+pub mod write;
+
+pub use error::BackupError;
+pub use repository::Repository;

@@ -1,0 +1,1 @@
+//! The one user-record line: in backups, in imports and in exports.

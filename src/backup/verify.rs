@@ -1,0 +1,1 @@
+//! Checks a backup's copies: sealed hash of every object, MAC, place, counts and root.

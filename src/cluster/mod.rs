@@ -1,0 +1,160 @@
+//! Coordination over ZooKeeper: who is here, who leads what. The only module that names `zookeeper_client`.
+//!
+//! Rules (COORDINATION.md): one session a replica; a lease renewed by quorum writes, judged by `CLOCK_BOOTTIME`;
+//! disconnected is suspended, the end of the lease is stepping down; an unknown outcome is resolved by reading; only
+//! one-shot watches. The fence in MongoDB is claimed by whoever receives a `Claim`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::zookeeper::ZookeeperConfig;
+use crate::domain::clock::Timestamp;
+use crate::domain::epoch::{Epoch, Leadership};
+use crate::domain::ids::{DepartmentName, ReplicaId};
+
+/// A replica as the others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub replica: ReplicaId,
+    /// Random name of this run of the process.
+    pub instance: String,
+    /// Where clients reach it, if configured.
+    pub url: Option<String>,
+    /// Version of the program.
+    pub version: String,
+    /// Whether it is shutting down.
+    pub draining: bool,
+}
+
+/// State of the ZooKeeper session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionState {
+    /// The lease holds.
+    Connected,
+    /// No contact; leaderships end with the lease.
+    Suspended,
+    /// No session; a new one is being made.
+    Lost,
+}
+
+/// The leader of a department as this replica last read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    /// The replica that leads.
+    pub replica: ReplicaId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What this replica knows of the cluster. Read by handlers; they never talk to ZooKeeper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterView {
+    /// State of our own session.
+    pub session: SessionState,
+    /// Live replicas, by id.
+    pub members: Vec<Member>,
+    /// Leaders, by department; a department without one is absent.
+    pub leaders: BTreeMap<DepartmentName, Leader>,
+}
+
+/// A won election. The receiver claims the fence in MongoDB, answers by `verdict`, and acts only after `Lead`.
+#[derive(Debug)]
+pub struct Claim {
+    /// What was won.
+    pub leadership: Leadership,
+    /// zxid of the transaction that won it.
+    pub zxid: i64,
+    /// Tells whether the lease still holds; asked before every step.
+    pub lease: Lease,
+    /// Cancelled when the leadership ends for any reason; all work for it stops.
+    pub ended: CancellationToken,
+    /// What MongoDB said.
+    pub verdict: oneshot::Sender<Verdict>,
+}
+
+/// What MongoDB said to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The fence is ours: lead.
+    Lead,
+    /// MongoDB knows a higher epoch: raise ours above it and claim again.
+    Stale(Epoch),
+    /// MongoDB did not answer until the lease ended: release and try again later.
+    Unavailable,
+}
+
+/// Whether the session's lease holds, judged by `CLOCK_BOOTTIME`. Cheap; clones share one value.
+#[derive(Debug, Clone)]
+pub struct Lease {}
+
+impl Lease {
+    /// Whether the lease holds now.
+    pub fn holds(&self) -> bool {
+        todo!()
+    }
+}
+
+/// Handle to the coordination of this replica.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    view: watch::Receiver<Arc<ClusterView>>,
+}
+
+impl Cluster {
+    /// Starts the session, the membership and an election for every department in `departments`. Works while ZooKeeper
+    /// is down: it keeps trying. Won elections are told through the channel.
+    ///
+    /// The digest credentials (`user:password`), if any, come in `auth`.
+    pub fn start(
+        config: &ZookeeperConfig,
+        auth: Option<secrecy::SecretString>,
+        me: Member,
+        departments: watch::Receiver<Arc<BTreeSet<DepartmentName>>>,
+        clock: crate::domain::clock::Clock,
+    ) -> (Self, mpsc::Receiver<Claim>) {
+        todo!()
+    }
+
+    /// What this replica knows of the cluster now.
+    pub fn view(&self) -> Arc<ClusterView> {
+        self.view.borrow().clone()
+    }
+
+    /// Told by a task that MongoDB refused a write of this leadership: gives it up.
+    pub fn fenced(&self, leadership: &Leadership) {
+        todo!()
+    }
+
+    /// Told by whoever received a `Claim` that all its work has stopped after `ended`; the leader node may go.
+    pub fn released(&self, leadership: &Leadership) {
+        todo!()
+    }
+
+    /// Hands over: marks this replica as draining and claims nothing more, cancels every `ended`, waits for `released`
+    /// (at most `within`), deletes the leader nodes and closes the session.
+    pub async fn drain(&self, within: std::time::Duration) {
+        todo!()
+    }
+}
+
+/// Creates the chroot with its ACL; `rollkeeper migrate` calls it. Does nothing where it exists.
+///
+/// # Errors
+/// When ZooKeeper does not answer within ten seconds, refuses the credentials, or the chroot has a foreign ACL.
+pub async fn create_chroot(config: &ZookeeperConfig, auth: Option<secrecy::SecretString>) -> Result<(), ClusterError> {
+    todo!()
+}
+
+/// What can go wrong with ZooKeeper outside the session loop.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ClusterError {
+    /// A full sentence with the remedy.
+    pub message: String,
+}

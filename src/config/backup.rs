@@ -1,0 +1,34 @@
+//! `[backup]`: how backups are made, and the defaults of department policy.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::durations::duration;
+
+/// How backups are made.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackupConfig {
+    /// Policy of a department that names none. Default 1h.
+    #[serde(with = "duration")]
+    pub backup_every: Duration,
+    /// Records of a chunk on average; a power of two. Default 4096.
+    pub chunk_records: u32,
+    /// Cursors that read a department at the same time. Default 2.
+    pub scan_cursors: usize,
+    /// How often the head of an idle department moves forward. Default 60s.
+    #[serde(with = "duration")]
+    pub idle_head_every: Duration,
+}
+
+impl Default for BackupConfig {
+    fn default() -> Self {
+        Self {
+            backup_every: Duration::from_secs(3600),
+            chunk_records: 4096,
+            scan_cursors: 2,
+            idle_head_every: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Reads the configuration from file, environment and flags, and checks it.

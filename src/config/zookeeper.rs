@@ -1,0 +1,33 @@
+//! `[zookeeper]`: where leaders are elected.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::durations::duration;
+
+/// The ensemble, the chroot and who we are in it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZookeeperConfig {
+    /// Servers, `host:port,host:port`.
+    pub connect: String,
+    /// Everything of ours is below this node. Default `/rollkeeper`.
+    #[serde(default = "chroot")]
+    pub chroot: String,
+    /// Session timeout, 2s to 30s. Default 6s. A leader steps down after half of it without contact.
+    #[serde(with = "duration", default = "session_timeout")]
+    pub session_timeout: Duration,
+    /// File that holds `user:password` for digest authentication. Without it every node is open to everybody.
+    #[serde(default)]
+    pub auth_file: Option<PathBuf>,
+}
+
+fn chroot() -> String {
+    "/rollkeeper".to_owned()
+}
+
+fn session_timeout() -> Duration {
+    Duration::from_secs(6)
+}

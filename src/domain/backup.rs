@@ -1,0 +1,114 @@
+//! A backup: a restore point of a department, and the job that makes it.
+
+use super::cause::Cause;
+use super::clock::Timestamp;
+use super::copies::Copy;
+use super::epoch::Executor;
+use super::history::{Chain, ClusterTime, Sequence, Timeline};
+use super::ids::{BackupId, DepartmentName, RestoreId};
+
+/// A backup and all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// Its id.
+    pub id: BackupId,
+    /// The department.
+    pub department: DepartmentName,
+    /// Why it was made.
+    pub kind: BackupKind,
+    /// How far it has come.
+    pub state: BackupState,
+    /// Why it waits, failed or was cancelled.
+    pub cause: Option<Cause>,
+    /// Who asked for it; absent for scheduled ones.
+    pub requested_by: Option<String>,
+    /// When it was asked for.
+    pub requested_at: Timestamp,
+    /// The slot of the schedule that it fills.
+    pub slot: Option<Timestamp>,
+    /// The restore that it protects.
+    pub restore_id: Option<RestoreId>,
+    /// Who carries or carried it out.
+    pub executed_by: Option<Executor>,
+    /// How often a leader took it up.
+    pub attempt: u32,
+    /// When the last attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// How far the attempt has come.
+    pub progress: BackupProgress,
+    /// What it holds; only a complete one has it.
+    pub content: Option<BackupContent>,
+    /// What each target holds of it.
+    pub copies: Vec<Copy>,
+}
+
+/// Why a backup was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackupKind {
+    /// By the department's policy.
+    Scheduled,
+    /// Somebody asked for it.
+    OnDemand,
+    /// Before a restore changes anything.
+    BeforeRestore,
+}
+
+/// How far a backup has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackupState {
+    /// Waits for the leader.
+    Queued,
+    /// A leader works on it.
+    Running,
+    /// Durable on the write quorum and read back.
+    Complete,
+    /// Ended without a usable result.
+    Failed,
+    /// Somebody stopped it.
+    Cancelled,
+}
+
+impl BackupState {
+    /// Whether the job has ended.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Complete | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// How far an attempt has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BackupProgress {
+    /// Records written so far.
+    pub records_done: u64,
+    /// Records expected.
+    pub records_total: u64,
+    /// Sealed bytes written so far, on one target.
+    pub bytes_done: u64,
+}
+
+/// What a complete backup holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupContent {
+    /// The line of history that it lies on.
+    pub timeline: Timeline,
+    /// The history up to here is in it.
+    pub sequence: Sequence,
+    /// The chain at that sequence.
+    pub chain: Chain,
+    /// The department's time at that point.
+    pub taken_at: Timestamp,
+    /// The oplog moment that was read.
+    pub cluster_time: ClusterTime,
+    /// Number of records.
+    pub records: u64,
+    /// Sealed bytes that the backup refers to, on one target.
+    pub bytes: u64,
+    /// Merkle root over all records, in hexadecimal.
+    pub root: String,
+    /// Object path of the snapshot manifest, relative to the target.
+    pub snapshot: String,
+    /// Whether nothing changed since the backup before it.
+    pub unchanged: bool,
+}

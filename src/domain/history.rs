@@ -1,0 +1,107 @@
+//! How far a department's history goes: sequences, chain, timeline, position.
+
+use std::fmt;
+
+use super::clock::Timestamp;
+use super::epoch::Epoch;
+use super::ids::{DepartmentName, UserId};
+use super::user::User;
+
+/// Per-department number of a change: 1, 2, 3, …; 0 is the empty beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence(pub i64);
+
+/// The line of history that a department goes on; a re-base starts a new one. The first is 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timeline(pub i64);
+
+/// Chain value: keyed hash over all change lines up to a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chain(pub [u8; 32]);
+
+impl Chain {
+    /// The chain of an empty history.
+    pub const GENESIS: Self = Self([0; 32]);
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// A moment of the replica set's oplog: seconds and an ordinal within the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterTime {
+    /// Seconds since the Unix epoch.
+    pub seconds: u32,
+    /// Ordinal within the second.
+    pub ordinal: u32,
+}
+
+/// Where a change stream goes on: an opaque resume token, BSON-encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamToken(pub Vec<u8>);
+
+/// A point of a department's history and of the change stream that it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// Changes up to and including this number.
+    pub sequence: Sequence,
+    /// The chain value at that sequence.
+    pub chain: Chain,
+    /// The department's time at that point; never goes back.
+    pub time: Timestamp,
+    /// The oplog moment of the event that stands at this point.
+    pub cluster_time: ClusterTime,
+    /// Where the stream goes on after it; absent before the first event.
+    pub token: Option<StreamToken>,
+}
+
+/// What the history comes from: a restore into another replica set, or a dropped collection, changes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Id of the replica set.
+    pub replica_set_id: String,
+    /// UUID of the users collection.
+    pub users_uuid: String,
+}
+
+/// How far a department's history goes, as MongoDB holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The department.
+    pub department: DepartmentName,
+    /// The epoch that moved it last.
+    pub epoch: Epoch,
+    /// The line of history.
+    pub timeline: Timeline,
+    /// The point it has reached.
+    pub position: Position,
+    /// What the history comes from.
+    pub source: Source,
+    /// Every break of the history, oldest first.
+    pub gaps: Vec<Gap>,
+}
+
+/// A stretch of history that could not be captured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The last sequence before the gap.
+    pub after: Sequence,
+    /// When it was found.
+    pub found_at: Timestamp,
+    /// Stable code, for example `history_lost` or `collection_dropped`.
+    pub cause: String,
+}
+
+/// One committed change of a user, as the change stream tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Inserted or replaced: the whole record after it.
+    Put(User),
+    /// Deleted.
+    Delete(UserId),
+    /// Written by something other than the service with an update operator: what the update said, as JSON text.
+    Patch(UserId, String),
+}

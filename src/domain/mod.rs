@@ -1,0 +1,17 @@
+//! Values and decisions: what a user, a department, a backup and a restore are.
+//!
+//! Rule: nothing in here does I/O, awaits, or derives a wire format. JSON shapes live in `api`, BSON shapes in
+//! `store::documents`, file shapes in `backup`.
+
+pub mod backup;
+pub mod cause;
+pub mod clock;
+pub mod copies;
+pub mod department;
+pub mod epoch;
+pub mod history;
+pub mod ids;
+pub mod restore;
+pub mod text;
+pub mod token;
+pub mod user;

@@ -1,0 +1,3 @@
+//! The `rollkeeper` program.
+
+fn main() {}

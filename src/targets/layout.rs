@@ -1,0 +1,53 @@
+//! Every object path, spelled once (DESIGN.md 4).
+
+use std::fmt;
+
+use crate::domain::history::{Sequence, Timeline};
+use crate::domain::ids::{BackupId, DepartmentName};
+
+/// Path of an object below a target, with `/` between its parts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectPath(String);
+
+impl ObjectPath {
+    /// The text of the path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A path that was spelled by this module before: out of a manifest, a document or a listing.
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// `rollkeeper.json`: repository id, format version, recipients.
+    pub fn repository() -> Self {
+        Self("rollkeeper.json".to_owned())
+    }
+
+    /// `rollkeeper.key`: the repository secret, sealed.
+    pub fn repository_key() -> Self {
+        Self("rollkeeper.key".to_owned())
+    }
+
+    /// A chunk; `hash` is blake3 of its sealed bytes, in hexadecimal.
+    pub fn chunk(department: &DepartmentName, timeline: Timeline, hash: &str) -> Self {
+        Self(format!("departments/{department}/{}/chunks/{hash}", timeline.0))
+    }
+
+    /// A snapshot manifest.
+    pub fn snapshot(department: &DepartmentName, timeline: Timeline, sequence: Sequence, hash: &str) -> Self {
+        Self(format!("departments/{department}/{}/snapshots/{:020}-{hash}.snap", timeline.0, sequence.0))
+    }
+
+    /// The `n`th word on a backup: made, failed, held, deleted.
+    pub fn backup(department: &DepartmentName, timeline: Timeline, id: &BackupId, n: u32, hash: &str) -> Self {
+        Self(format!("departments/{department}/{}/backups/{id}/{n}-{hash}", timeline.0))
+    }
+}
+
+impl fmt::Display for ObjectPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,89 @@
+//! Targets: places that hold objects. The only module that names `object_store`.
+//!
+//! Rules: an object is written once and never changed; a write is durable when the store says so after syncing file and
+//! folder; `layout` spells every object path.
+
+pub mod error;
+pub mod layout;
+pub mod target;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::config::targets::TargetsConfig;
+use crate::domain::copies::TargetStatus;
+use crate::domain::ids::TargetName;
+
+pub use error::TargetError;
+pub use target::Target;
+
+/// All configured targets and the write quorum.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    list: Arc<[Arc<Target>]>,
+    quorum: usize,
+}
+
+impl Targets {
+    /// Opens every target of the configuration. A target that is down is still opened.
+    ///
+    /// # Errors
+    /// When a URL is not supported, a name is taken twice, or the quorum is not between 1 and the number of targets.
+    pub fn open(config: &TargetsConfig, clock: crate::domain::clock::Clock) -> Result<Self, TargetError> {
+        todo!()
+    }
+
+    /// The targets in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.list.iter()
+    }
+
+    /// One target by name.
+    pub fn get(&self, name: &TargetName) -> Option<&Arc<Target>> {
+        self.list.iter().find(|target| target.name() == name)
+    }
+
+    /// Number of targets.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is no target; never true after `open`.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Copies that make a write durable.
+    pub fn quorum(&self) -> usize {
+        self.quorum
+    }
+
+    /// What is known of each target now.
+    pub fn statuses(&self) -> Vec<TargetStatus> {
+        todo!()
+    }
+
+    /// Reads an object from the first target that has a copy that `accept` takes, trying all in turn.
+    ///
+    /// # Errors
+    /// `NotFound` when no target has it, else the last error or refusal.
+    pub async fn read<T, E>(
+        &self,
+        path: &layout::ObjectPath,
+        accept: impl Fn(Bytes) -> Result<T, E>,
+    ) -> Result<T, ReadError<E>> {
+        todo!()
+    }
+}
+
+/// Why an object could not be read from any target.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError<E> {
+    /// No target gave bytes; the last error.
+    #[error("no target could be read")]
+    Target(#[source] TargetError),
+    /// At least one target gave bytes, and none of them were acceptable.
+    #[error("every copy was refused")]
+    Refused(E),
+}

@@ -1,0 +1,1 @@
+//! What a leader runs: driver, inbox, archiver, snapshotter, restorer, catch-up.

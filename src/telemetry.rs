@@ -1,0 +1,1 @@
+//! Logs: JSON or text, to standard error, without secrets.
