@@ -10,6 +10,7 @@ pub mod error;
 pub mod fanout;
 pub mod manifest;
 pub mod merkle;
+pub mod plan;
 pub mod record;
 pub mod repository;
 pub mod seal;
@@ -19,3 +20,4 @@ pub mod write;
 
 pub use error::BackupError;
 pub use repository::Repository;
+pub use snapshot::Snapshot;

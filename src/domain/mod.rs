@@ -11,6 +11,8 @@ pub mod department;
 pub mod epoch;
 pub mod history;
 pub mod ids;
+pub mod plan;
+pub mod range;
 pub mod restore;
 pub mod text;
 pub mod token;

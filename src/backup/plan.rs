@@ -1,0 +1,187 @@
+//! Plans a restore: merges the wanted and the live snapshot, both sorted by id, one chunk of each in memory.
+//!
+//! Rule: the plan is a pure function of two snapshots and the request, so any replica can compute it again, and any
+//! leader can go on from any id.
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::vec;
+
+use futures::{Stream, StreamExt};
+
+use super::{BackupError, Snapshot};
+use crate::domain::clock::Timestamp;
+use crate::domain::ids::UserId;
+use crate::domain::plan::{Compared, PlannedChange, changed_fields, compare, target};
+use crate::domain::restore::{Action, Plan, PlanSample, RestoreRequest};
+use crate::domain::user::User;
+
+/// Samples of each kind of change that a plan shows.
+const SAMPLES_EACH: usize = 5;
+
+type Batches = Pin<Box<dyn Stream<Item = Result<Vec<User>, BackupError>> + Send>>;
+
+/// One side of the merge: records in the order of ids.
+struct Side {
+    batches: Batches,
+    records: vec::IntoIter<User>,
+    next: Option<User>,
+}
+
+impl Side {
+    async fn open(snapshot: &Snapshot, after: Option<UserId>) -> Result<Self, BackupError> {
+        let batches: Batches = Box::pin(snapshot.users(after));
+        let mut side = Self { batches, records: Vec::new().into_iter(), next: None };
+        side.advance().await?;
+        Ok(side)
+    }
+
+    async fn advance(&mut self) -> Result<Option<User>, BackupError> {
+        let next = loop {
+            if let Some(user) = self.records.next() {
+                break Some(user);
+            }
+            match self.batches.next().await {
+                Some(batch) => self.records = batch?.into_iter(),
+                None => break None,
+            }
+        };
+        Ok(std::mem::replace(&mut self.next, next))
+    }
+}
+
+/// The merge of a wanted and a live snapshot under a request.
+pub struct Comparison {
+    wanted: Side,
+    live: Side,
+    request: RestoreRequest,
+    selected: Option<HashSet<UserId>>,
+}
+
+impl std::fmt::Debug for Comparison {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Comparison").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+impl Comparison {
+    /// Begins after an id, or at the first one.
+    ///
+    /// # Errors
+    /// When a chunk of either snapshot cannot be read and verified.
+    pub async fn open(
+        wanted: &Snapshot,
+        live: &Snapshot,
+        request: &RestoreRequest,
+        after: Option<&UserId>,
+    ) -> Result<Self, BackupError> {
+        let (wanted, live) = futures::try_join!(Side::open(wanted, after.cloned()), Side::open(live, after.cloned()))?;
+        let selected = request.users.as_ref().map(|ids| ids.iter().cloned().collect());
+        Ok(Self { wanted, live, request: request.clone(), selected })
+    }
+
+    /// What is to be done about the next id; absent at the end.
+    ///
+    /// # Errors
+    /// When a chunk of either snapshot cannot be read and verified.
+    pub async fn next(&mut self) -> Result<Option<Compared>, BackupError> {
+        loop {
+            let (take_wanted, take_live) = match (&self.wanted.next, &self.live.next) {
+                (None, None) => return Ok(None),
+                (Some(_), None) => (true, false),
+                (None, Some(_)) => (false, true),
+                (Some(wanted), Some(live)) => (wanted.id <= live.id, live.id <= wanted.id),
+            };
+            let wanted = if take_wanted { self.wanted.advance().await? } else { None };
+            let live = if take_live { self.live.advance().await? } else { None };
+            if let (Some(selected), Some(user)) = (&self.selected, wanted.as_ref().or(live.as_ref()))
+                && !selected.contains(&user.id)
+            {
+                continue;
+            }
+            return Ok(Some(compare(wanted, live, &self.request)));
+        }
+    }
+
+    /// The next change, passing over everything that stays.
+    ///
+    /// # Errors
+    /// When a chunk of either snapshot cannot be read and verified.
+    pub async fn next_change(&mut self) -> Result<Option<PlannedChange>, BackupError> {
+        while let Some(compared) = self.next().await? {
+            if let Compared::Change { change, .. } = compared {
+                return Ok(Some(*change));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Computes the plan of a restore.
+///
+/// # Errors
+/// When a chunk of either snapshot cannot be read and verified.
+pub async fn plan(
+    wanted: &Snapshot,
+    live: &Snapshot,
+    request: &RestoreRequest,
+    now: Timestamp,
+) -> Result<Plan, BackupError> {
+    let mut plan = Plan {
+        creates: 0,
+        updates: 0,
+        deletes: 0,
+        unchanged: 0,
+        security_kept: 0,
+        hash: String::new(),
+        samples: Vec::new(),
+        computed_at: now,
+    };
+    let mut hasher = blake3::Hasher::new_derive_key("rollkeeper 2026 restore plan");
+    let mut comparison = Comparison::open(wanted, live, request, None).await?;
+    while let Some(compared) = comparison.next().await? {
+        match compared {
+            Compared::Outside => {}
+            Compared::Unchanged { security_kept } => {
+                plan.unchanged += 1;
+                plan.security_kept += u64::from(security_kept);
+            }
+            Compared::Change { change, security_kept } => {
+                plan.security_kept += u64::from(security_kept);
+                count(&mut plan, &change, request);
+                change.digest_into(request, &mut |bytes| {
+                    hasher.update(bytes);
+                });
+            }
+        }
+    }
+    plan.hash = hasher.finalize().to_hex()[..32].to_owned();
+    Ok(plan)
+}
+
+fn count(plan: &mut Plan, change: &PlannedChange, request: &RestoreRequest) {
+    let counter = match change.action {
+        Action::Create => &mut plan.creates,
+        Action::Update => &mut plan.updates,
+        Action::Delete => &mut plan.deletes,
+    };
+    *counter += 1;
+    if *counter <= SAMPLES_EACH as u64 {
+        plan.samples.push(describe(change, request));
+    }
+}
+
+/// A change as people see it: hashes are only named, never shown.
+pub fn describe(change: &PlannedChange, request: &RestoreRequest) -> PlanSample {
+    let name = change.wanted.as_ref().or(change.base.as_ref()).map(|user| user.name.to_string());
+    let fields = match (&change.wanted, &change.base) {
+        (Some(wanted), Some(base)) => changed_fields(base, &target(wanted, Some(base), request)),
+        _ => Vec::new(),
+    };
+    PlanSample {
+        action: change.action,
+        user_id: change.user_id.clone(),
+        name: name.unwrap_or_default(),
+        fields: fields.into_iter().map(str::to_owned).collect(),
+    }
+}

@@ -1,0 +1,229 @@
+//! What a restore would do to each record: the wanted record beside the live one, under the request's policies.
+//!
+//! Rule: no policy that was not asked for weakens security. An old hash does not come back over a live one, and a
+//! locked user stays locked.
+
+use super::clock::Timestamp;
+use super::ids::UserId;
+use super::restore::{Action, CredentialsPolicy, LockedPolicy, RestoreMode, RestoreRequest};
+use super::user::User;
+
+/// One planned change, with both sides that it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedChange {
+    /// The user.
+    pub user_id: UserId,
+    /// What happens.
+    pub action: Action,
+    /// The record as the restore point has it; absent for a delete.
+    pub wanted: Option<User>,
+    /// The record as it was when the plan was made; absent for a create.
+    pub base: Option<User>,
+}
+
+/// What the comparison of two sides says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compared {
+    /// The plan has nothing to do with this record.
+    Outside,
+    /// The live record is as wanted; `security_kept` when only thanks to a policy.
+    Unchanged {
+        /// A policy keeps the live hash or lock.
+        security_kept: bool,
+    },
+    /// The record changes.
+    Change {
+        /// How.
+        change: Box<PlannedChange>,
+        /// A policy keeps the live hash or lock.
+        security_kept: bool,
+    },
+}
+
+/// Compares the wanted and the live record of one id. At least one side is present.
+pub fn compare(wanted: Option<User>, live: Option<User>, request: &RestoreRequest) -> Compared {
+    let change = |action, user_id, wanted, base| PlannedChange { user_id, action, wanted, base };
+    match (wanted, live) {
+        (None, None) => Compared::Outside,
+        (None, Some(live)) => match request.mode {
+            RestoreMode::Merge => Compared::Outside,
+            RestoreMode::Exact => Compared::Change {
+                change: Box::new(change(Action::Delete, live.id.clone(), None, Some(live))),
+                security_kept: false,
+            },
+        },
+        (Some(wanted), None) => Compared::Change {
+            change: Box::new(change(Action::Create, wanted.id.clone(), Some(wanted), None)),
+            security_kept: false,
+        },
+        (Some(wanted), Some(live)) => {
+            let target = target(&wanted, Some(&live), request);
+            let security_kept = target.password_hash != wanted.password_hash
+                || (target.locked != wanted.locked && request.locked == LockedPolicy::Keep);
+            if target.same_content(&live) {
+                return Compared::Unchanged { security_kept };
+            }
+            let id = wanted.id.clone();
+            let change = change(Action::Update, id, Some(wanted), Some(live));
+            Compared::Change { change: Box::new(change), security_kept }
+        }
+    }
+}
+
+/// The content that a record ends up with. Its rev, version and `updated_at` are set when it is written.
+pub fn target(wanted: &User, live: Option<&User>, request: &RestoreRequest) -> User {
+    let mut target = wanted.clone();
+    if let Some(live) = live {
+        if request.credentials == CredentialsPolicy::Keep {
+            target.password_hash = live.password_hash.clone();
+        }
+        if request.locked == LockedPolicy::Keep {
+            target.locked = live.locked;
+        }
+    }
+    if request.locked == LockedPolicy::Unlock {
+        target.locked = false;
+    }
+    target
+}
+
+/// Names of the fields that differ between a live record and what it becomes.
+pub fn changed_fields(live: &User, target: &User) -> Vec<&'static str> {
+    let mut fields = Vec::new();
+    if live.name != target.name {
+        fields.push("name");
+    }
+    if live.password_hash != target.password_hash {
+        fields.push("password_hash");
+    }
+    if live.locked != target.locked {
+        fields.push("locked");
+    }
+    if live.created_at != target.created_at {
+        fields.push("created_at");
+    }
+    fields
+}
+
+impl PlannedChange {
+    /// Whether the change gives the user another name.
+    pub fn renames(&self) -> bool {
+        match (&self.wanted, &self.base) {
+            (Some(wanted), Some(base)) => wanted.name != base.name,
+            _ => false,
+        }
+    }
+
+    /// Feeds everything that the change depends on to the plan's hash, each part with its length.
+    pub fn digest_into(&self, request: &RestoreRequest, feed: &mut impl FnMut(&[u8])) {
+        let mut part = |bytes: &[u8]| {
+            feed(&(bytes.len() as u64).to_le_bytes());
+            feed(bytes);
+        };
+        part(&[self.action as u8]);
+        part(self.user_id.as_str().as_bytes());
+        let base_rev = self.base.as_ref().map_or(0, |base| base.rev.bits());
+        part(&base_rev.to_le_bytes());
+        if let Some(wanted) = &self.wanted {
+            let target = target(wanted, self.base.as_ref(), request);
+            part(target.name.as_str().as_bytes());
+            part(target.password_hash.expose().as_bytes());
+            part(&[u8::from(target.locked)]);
+            part(&target.created_at.as_millis().to_le_bytes());
+        }
+    }
+
+    /// Bytes that the change takes in a transaction, roughly.
+    pub fn weight(&self) -> usize {
+        const FIXED: usize = 200;
+        let record = self.wanted.as_ref().or(self.base.as_ref());
+        FIXED + record.map_or(0, |user| user.name.as_str().len() + user.password_hash.expose().len())
+    }
+}
+
+/// The record to write for a target over what is live: a fresh rev, a version that goes on from the highest known.
+pub fn written(
+    mut target: User,
+    live: Option<&User>,
+    base: Option<&User>,
+    rev: super::user::Rev,
+    now: Timestamp,
+) -> User {
+    let known = [Some(&target), live, base].into_iter().flatten().map(|user| user.version);
+    target.version = known.max().unwrap_or(0) + 1;
+    target.rev = rev;
+    target.updated_at = now;
+    target
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::domain::ids::DepartmentName;
+    use crate::domain::restore::OnConflict;
+    use crate::domain::user::{PasswordHash, Rev};
+
+    pub(crate) fn user(id: &str, name: &str) -> User {
+        User {
+            id: id.parse().unwrap(),
+            department: DepartmentName::default_department(),
+            name: name.parse().unwrap(),
+            password_hash: PasswordHash::from_checked("old".to_owned()),
+            locked: false,
+            rev: Rev::from_bits(1),
+            version: 1,
+            created_at: Timestamp::from_millis(1),
+            updated_at: Timestamp::from_millis(1),
+        }
+    }
+
+    pub(crate) fn request() -> RestoreRequest {
+        RestoreRequest {
+            backup_id: "0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap(),
+            users: None,
+            mode: RestoreMode::Merge,
+            credentials: CredentialsPolicy::Keep,
+            locked: LockedPolicy::Keep,
+            on_conflict: OnConflict::Skip,
+        }
+    }
+
+    #[test]
+    fn by_default_a_newer_hash_and_a_lock_survive_a_restore() {
+        let wanted = user("a", "ada");
+        let mut live = user("a", "ada");
+        live.password_hash = PasswordHash::from_checked("new".to_owned());
+        live.locked = true;
+        let compared = compare(Some(wanted), Some(live), &request());
+        assert_eq!(compared, Compared::Unchanged { security_kept: true });
+    }
+
+    #[test]
+    fn when_asked_the_point_wins_over_the_live_hash_and_lock() {
+        let wanted = user("a", "ada");
+        let mut live = user("a", "ada");
+        live.password_hash = PasswordHash::from_checked("new".to_owned());
+        live.locked = true;
+        let mut asked = request();
+        asked.credentials = CredentialsPolicy::Restore;
+        asked.locked = LockedPolicy::Restore;
+        assert_eq!(target(&wanted, Some(&live), &asked), wanted);
+    }
+
+    #[test]
+    fn only_exact_removes_what_the_point_does_not_have() {
+        let live = user("a", "ada");
+        assert_eq!(compare(None, Some(live.clone()), &request()), Compared::Outside);
+        let mut exact = request();
+        exact.mode = RestoreMode::Exact;
+        assert!(matches!(compare(None, Some(live), &exact), Compared::Change { .. }));
+    }
+
+    #[test]
+    fn a_version_goes_on_from_the_highest_known() {
+        let mut live = user("a", "ada");
+        live.version = 9;
+        let record = written(user("a", "ada"), Some(&live), None, Rev::from_bits(7), Timestamp::from_millis(5));
+        assert_eq!((record.version, record.rev), (10, Rev::from_bits(7)));
+    }
+}

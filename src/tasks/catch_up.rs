@@ -1,0 +1,80 @@
+//! Brings owed copies to targets that are back: oldest backup first, each object after what it refers to.
+
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+
+use super::halt::{Halt, chain};
+use super::leader::{Leading, RETRY_AFTER};
+use crate::backup::catalogue;
+use crate::domain::backup::Backup;
+use crate::domain::cause::Cause;
+use crate::domain::copies::CopyState;
+
+/// How often targets that owe something are tried again.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Backups looked at in one round.
+const ROUND_MAX: usize = 100;
+
+/// Catches up until the leadership ends.
+pub(super) async fn run(leading: Leading) {
+    loop {
+        let wait = match tokio::select! {
+            () = leading.ended.cancelled() => return,
+            outcome = catch_up(&leading) => outcome,
+        } {
+            Ok(()) => LOOK_EVERY,
+            Err(Halt::Ended) => return leading.give_up(),
+            Err(halt) => {
+                warn!(?halt, "catch up owed copies: tried again");
+                RETRY_AFTER
+            }
+        };
+        if !leading.rest(&leading.pokes.catch_up, wait).await {
+            return;
+        }
+    }
+}
+
+async fn catch_up(leading: &Leading) -> Result<(), Halt> {
+    let department = &leading.leadership.department;
+    let mut out_of_reach = Vec::new();
+    for mut backup in leading.app.store.backups.owing(department, ROUND_MAX).await? {
+        leading.check()?;
+        let before = backup.copies.clone();
+        bring(leading, &mut backup, &mut out_of_reach).await;
+        if backup.copies != before {
+            leading.check()?;
+            leading.app.store.backups.set_copies(&leading.leadership, &backup.id, &backup.copies).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Tries every copy of a backup that is not present. A target that failed once is left alone for this round.
+async fn bring(leading: &Leading, backup: &mut Backup, out_of_reach: &mut Vec<String>) {
+    let shown = backup.clone();
+    for copy in backup.copies.iter_mut().filter(|copy| copy.state != CopyState::Present) {
+        let Some(target) = leading.app.targets.get(&copy.target) else { continue };
+        if out_of_reach.iter().any(|name| name == copy.target.as_str()) {
+            continue;
+        }
+        let outcome = match leading.repository.admit(target).await {
+            Ok(()) => catalogue::catch_up(&leading.repository, &leading.app.targets, &shown, target).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => {
+                info!(backup.id = %shown.id, target = %copy.target, "caught up an owed copy");
+                copy.state = CopyState::Present;
+                copy.verified_at = Some(leading.app.clock.now());
+                copy.cause = None;
+            }
+            Err(error) => {
+                debug!(target = %copy.target, error = chain(&error), "an owed copy has to wait");
+                copy.cause = Some(Cause { message: chain(&error), ..error.cause() });
+                out_of_reach.push(copy.target.to_string());
+            }
+        }
+    }
+}

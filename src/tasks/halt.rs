@@ -1,0 +1,53 @@
+//! Why a step of a task stopped, and what the loop around it does about that.
+
+use crate::backup::BackupError;
+use crate::domain::cause::Cause;
+use crate::domain::copies::Copy;
+use crate::store::StoreError;
+
+/// Why a step stopped.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// The leadership has ended or is fenced: all work for the department stops.
+    Ended,
+    /// Something that we depend on does not answer, or the document moved on: look again in a moment.
+    Later(String),
+    /// The job cannot succeed: it ends as failed with this cause.
+    Failed(Cause, Vec<Copy>),
+    /// Somebody asked to stop the job.
+    Cancelled,
+}
+
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Fenced(_) => Self::Ended,
+            StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) | StoreError::Stale => {
+                Self::Later(chain(&error))
+            }
+            other => Self::Failed(Cause::new("store_failed", chain(&other)), Vec::new()),
+        }
+    }
+}
+
+impl From<BackupError> for Halt {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Stopped => Self::Ended,
+            BackupError::Store(store) => store.into(),
+            other => Self::Failed(other.cause(), Vec::new()),
+        }
+    }
+}
+
+/// An error with everything that caused it, for a log line or a cause.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

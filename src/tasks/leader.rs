@@ -1,0 +1,163 @@
+//! One leadership, from the claim of the fence to its release.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info, info_span, warn};
+
+use super::follow::Follower;
+use super::halt::{Halt, chain};
+use super::{backups, catch_up, follow, restores, schedule};
+use crate::app::App;
+use crate::backup::Repository;
+use crate::cluster::{Claim, Lease, Verdict};
+use crate::domain::epoch::Leadership;
+use crate::domain::history::Head;
+use crate::store::fences::Claimed;
+
+/// Pause before something that did not answer is tried again.
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// What every task of one leadership works with. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Leading {
+    pub(super) app: App,
+    pub(super) leadership: Leadership,
+    lease: Lease,
+    /// Cancelled when the leadership ends.
+    pub(super) ended: CancellationToken,
+    pub(super) repository: Repository,
+    pub(super) follower: Arc<Follower>,
+    /// The head as this leader moved it last.
+    pub(super) head: Arc<Mutex<Head>>,
+    pub(super) pokes: Arc<Pokes>,
+}
+
+/// Wakes the loops of a leadership when there is something to do.
+#[derive(Debug, Default)]
+pub(super) struct Pokes {
+    pub(super) backups: Notify,
+    pub(super) restores: Notify,
+    pub(super) schedule: Notify,
+    pub(super) catch_up: Notify,
+}
+
+impl Leading {
+    /// Asked before every step: does this replica still lead?
+    pub(super) fn check(&self) -> Result<(), Halt> {
+        if self.lease.holds() && !self.ended.is_cancelled() { Ok(()) } else { Err(Halt::Ended) }
+    }
+
+    /// Waits for a poke, at most so long; tells whether the leadership goes on.
+    pub(super) async fn rest(&self, poke: &Notify, at_most: Duration) -> bool {
+        tokio::select! {
+            () = self.ended.cancelled() => false,
+            () = poke.notified() => true,
+            () = tokio::time::sleep(at_most) => true,
+        }
+    }
+
+    /// MongoDB refused a write of this epoch: gives the leadership up at once.
+    pub(super) fn give_up(&self) {
+        if !self.ended.is_cancelled() {
+            warn!("gave up the leadership: the lease is over or the fence has moved on");
+            self.app.cluster.fenced(&self.leadership);
+            self.ended.cancel();
+        }
+    }
+}
+
+/// Leads a department from a won election until the leadership ends.
+pub(super) async fn lead(app: App, claim: Claim) {
+    let leadership = claim.leadership.clone();
+    let span = info_span!("lead", department = %leadership.department, epoch = %leadership.epoch);
+    let cluster = app.cluster.clone();
+    work(app, claim).instrument(span).await;
+    cluster.released(&leadership);
+}
+
+async fn work(app: App, claim: Claim) {
+    let Claim { leadership, zxid, lease, ended, verdict } = claim;
+    let answer = tokio::select! {
+        () = ended.cancelled() => Verdict::Unavailable,
+        answer = claim_fence(&app, &leadership, zxid, &lease) => answer,
+    };
+    let won = answer == Verdict::Lead;
+    if verdict.send(answer).is_err() || !won {
+        return;
+    }
+    info!("leads the department");
+    let opened = tokio::select! {
+        () = ended.cancelled() => return,
+        opened = open(&app, &leadership, &lease, &ended) => opened,
+    };
+    let Ok(leading) = opened else { return };
+    run_tasks(&leading).await;
+    info!("no longer leads the department");
+}
+
+/// Claims the fence until MongoDB answers or the lease is over.
+async fn claim_fence(app: &App, leadership: &Leadership, zxid: i64, lease: &Lease) -> Verdict {
+    while lease.holds() {
+        match app.store.fences.claim(leadership, zxid).await {
+            Ok(Claimed::Stale(epoch)) => return Verdict::Stale(epoch),
+            Ok(Claimed::Mine) => match app.store.fences.adopt_jobs(leadership).await {
+                Ok(()) => return Verdict::Lead,
+                Err(error) => warn!(error = chain(&error), "adopt open jobs"),
+            },
+            Err(error) => warn!(error = chain(&error), "claim the fence"),
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+    Verdict::Unavailable
+}
+
+/// Waits for the repository, takes the head and opens the follower.
+async fn open(app: &App, leadership: &Leadership, lease: &Lease, ended: &CancellationToken) -> Result<Leading, Halt> {
+    let repository = loop {
+        if let Some(repository) = app.repository.get() {
+            break repository.clone();
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    };
+    let head = loop {
+        match follow::take_head(app, leadership).await {
+            Ok(head) => break head,
+            Err(Halt::Ended) => {
+                app.cluster.fenced(leadership);
+                return Err(Halt::Ended);
+            }
+            Err(halt) => warn!(?halt, "take the head"),
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    };
+    Ok(Leading {
+        app: app.clone(),
+        leadership: leadership.clone(),
+        lease: lease.clone(),
+        ended: ended.clone(),
+        repository,
+        follower: Arc::new(Follower::new(head.position.clone())),
+        head: Arc::new(Mutex::new(head)),
+        pokes: Arc::default(),
+    })
+}
+
+/// Runs every task until the leadership ends; a task that dies ends the leadership, and another replica goes on.
+async fn run_tasks(leading: &Leading) {
+    let tracker = tokio_util::task::TaskTracker::new();
+    let span = tracing::Span::current();
+    let tasks = [
+        tracker.spawn(follow::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(schedule::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(backups::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(restores::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(catch_up::run(leading.clone()).instrument(span.clone())),
+    ];
+    let _ = futures::future::select_all(tasks).await;
+    leading.give_up();
+    tracker.close();
+    tracker.wait().await;
+}

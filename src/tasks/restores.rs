@@ -1,0 +1,268 @@
+//! Carries out restores: safety backup, plan, then ranges of changes, each a fenced transaction with its checkpoint.
+//!
+//! Rule: whatever a dead leader has committed is in the restore's document; the next leader goes on from there.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::halt::Halt;
+use super::leader::{Leading, RETRY_AFTER};
+use super::renames;
+use super::schedule::fresh_backup_id;
+use crate::backup::Snapshot;
+use crate::backup::plan::{Comparison, plan};
+use crate::domain::backup::{Backup, BackupContent, BackupKind, BackupProgress, BackupState};
+use crate::domain::cause::Cause;
+use crate::domain::ids::{BackupId, UserId};
+use crate::domain::plan::PlannedChange;
+use crate::domain::range::Range;
+use crate::domain::restore::{Action, Pass, Restore, RestoreMode, RestoreProgress, RestoreState};
+use crate::store::restore_batches::Applied;
+use crate::targets::layout::ObjectPath;
+
+/// How often open restores are looked at without a poke.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Carries out restores until the leadership ends.
+pub(super) async fn run(leading: Leading) {
+    loop {
+        let outcome = tokio::select! {
+            () = leading.ended.cancelled() => return,
+            outcome = carry_out_all(&leading) => outcome,
+        };
+        let wait = match outcome {
+            Ok(()) => LOOK_EVERY,
+            Err(Halt::Ended) => return leading.give_up(),
+            Err(halt) => {
+                warn!(?halt, "carry out restores: tried again");
+                RETRY_AFTER
+            }
+        };
+        if !leading.rest(&leading.pokes.restores, wait).await {
+            return;
+        }
+    }
+}
+
+async fn carry_out_all(leading: &Leading) -> Result<(), Halt> {
+    for restore in leading.app.store.restores.open(&leading.leadership.department).await? {
+        if restore.state == RestoreState::Planned && !restore.apply && !restore.cancel_requested {
+            continue;
+        }
+        let id = restore.id.clone();
+        let (state, cause) = match carry_out(leading, &restore).await {
+            Ok(()) => continue,
+            Err(Halt::Cancelled) => (RestoreState::Cancelled, None),
+            Err(Halt::Failed(cause, _)) => (RestoreState::Failed, Some(cause)),
+            Err(halt) => return Err(halt),
+        };
+        leading.check()?;
+        info!(restore.id = %id, ?state, cause = cause.as_ref().map(|cause| &cause.code), "the restore ended early");
+        let now = leading.app.clock.now();
+        leading.app.store.restores.finish(&leading.leadership, &id, state, cause.as_ref(), now).await?;
+    }
+    Ok(())
+}
+
+/// Goes one or more states forward; returns when the restore has ended or waits for somebody.
+async fn carry_out(leading: &Leading, restore: &Restore) -> Result<(), Halt> {
+    leading.check()?;
+    let store = &leading.app.store;
+    let mut restore = store.restores.take(&leading.leadership, &restore.id, leading.app.clock.now()).await?;
+    if restore.cancel_requested {
+        return Err(Halt::Cancelled);
+    }
+    let Some(live) = safety_backup(leading, &mut restore).await? else { return Ok(()) };
+    let wanted = complete_content(leading, &restore.request.backup_id).await?;
+    let (wanted, live) = (open(leading, &wanted).await?, open(leading, &live).await?);
+    if restore.state == RestoreState::Planning {
+        let now = leading.app.clock.now();
+        let plan = plan(&wanted, &live, &restore.request, now).await?;
+        leading.check()?;
+        store.restores.set_plan(&leading.leadership, &restore.id, &plan).await?;
+        info!(restore.id = %restore.id, changes = plan.changes(), "the restore is planned");
+        restore.state = RestoreState::Planned;
+        restore.progress.changes_total = plan.changes();
+        restore.plan = Some(plan);
+    }
+    if restore.state == RestoreState::Planned {
+        if !restore.apply {
+            return Ok(());
+        }
+        leading.check()?;
+        store.restores.start_applying(&leading.leadership, &restore.id).await?;
+    }
+    Applier { leading, restore: &restore, wanted: &wanted, live: &live }.apply(restore.progress.clone()).await?;
+    leading.check()?;
+    let now = leading.app.clock.now();
+    store.restores.finish(&leading.leadership, &restore.id, RestoreState::Complete, None, now).await?;
+    info!(restore.id = %restore.id, "the restore is complete");
+    Ok(())
+}
+
+/// The backup taken before anything is changed: asked for once, then waited for. Absent while it is under way.
+async fn safety_backup(leading: &Leading, restore: &mut Restore) -> Result<Option<BackupContent>, Halt> {
+    let store = &leading.app.store;
+    let Some(id) = restore.safety_backup_id.clone() else {
+        let id = fresh_backup_id();
+        // The name first: a leader that dies in between leaves a name that the next one fills.
+        store.restores.set_safety_backup(&leading.leadership, &restore.id, &id).await?;
+        request_safety_backup(leading, restore, id).await?;
+        return Ok(None);
+    };
+    let Some(backup) = store.backups.get(&id).await? else {
+        request_safety_backup(leading, restore, id).await?;
+        return Ok(None);
+    };
+    match (backup.state, backup.content) {
+        (BackupState::Complete, Some(content)) => Ok(Some(content)),
+        (BackupState::Failed | BackupState::Cancelled, _) => {
+            let why = backup.cause.map_or_else(String::new, |cause| cause.message);
+            let message = format!("The safety backup {id} failed, so nothing was changed. {why}");
+            Err(Halt::Failed(Cause::new("safety_backup_failed", message), Vec::new()))
+        }
+        _ => Ok(None),
+    }
+}
+
+async fn request_safety_backup(leading: &Leading, restore: &Restore, id: BackupId) -> Result<(), Halt> {
+    leading.check()?;
+    let backup = Backup {
+        id,
+        department: restore.department.clone(),
+        kind: BackupKind::BeforeRestore,
+        state: BackupState::Queued,
+        cause: None,
+        requested_by: Some(restore.requested_by.clone()),
+        requested_at: leading.app.clock.now(),
+        slot: None,
+        restore_id: Some(restore.id.clone()),
+        executed_by: None,
+        attempt: 0,
+        started_at: None,
+        finished_at: None,
+        progress: BackupProgress::default(),
+        content: None,
+        copies: Vec::new(),
+    };
+    leading.app.store.backups.insert_fenced(&leading.leadership, &backup).await?;
+    leading.pokes.backups.notify_one();
+    Ok(())
+}
+
+async fn complete_content(leading: &Leading, id: &BackupId) -> Result<BackupContent, Halt> {
+    let backup = leading.app.store.backups.get(id).await?;
+    backup.filter(|backup| backup.state == BackupState::Complete).and_then(|backup| backup.content).ok_or_else(|| {
+        let message = format!("The backup {id} is not complete, so it cannot be restored.");
+        Halt::Failed(Cause::new("backup_not_complete", message), Vec::new())
+    })
+}
+
+async fn open(leading: &Leading, content: &BackupContent) -> Result<Snapshot, Halt> {
+    let path = ObjectPath::from_stored(content.snapshot.clone());
+    Ok(Snapshot::open(&leading.repository, &leading.app.targets, &path).await?)
+}
+
+/// Applies a plan from a checkpoint on.
+struct Applier<'a> {
+    leading: &'a Leading,
+    restore: &'a Restore,
+    wanted: &'a Snapshot,
+    live: &'a Snapshot,
+}
+
+impl Applier<'_> {
+    async fn apply(&self, mut progress: RestoreProgress) -> Result<(), Halt> {
+        if progress.pass == Pass::Deletes {
+            if self.restore.request.mode == RestoreMode::Exact {
+                self.ranges(&mut progress, |change| change.action == Action::Delete).await?;
+            }
+            progress.pass = Pass::Renames;
+            progress.key = None;
+        }
+        if progress.pass == Pass::Renames {
+            self.renames(&mut progress).await?;
+            progress.pass = Pass::Records;
+            progress.key = None;
+        }
+        self.ranges(&mut progress, |change| change.action != Action::Delete).await
+    }
+
+    async fn renames(&self, progress: &mut RestoreProgress) -> Result<(), Halt> {
+        if self.restore.plan.as_ref().is_some_and(|plan| plan.updates == 0) {
+            return Ok(());
+        }
+        let request = &self.restore.request;
+        let groups = renames::contended(self.leading, self.wanted, self.live, request).await?;
+        let most = self.leading.app.config.restore.range_records;
+        for group in groups {
+            let size = if group.cycle { group.changes.len() } else { most };
+            for part in group.changes.chunks(size.max(1)) {
+                let mut range = self.range(progress, part.to_vec());
+                range.cycle = group.cycle;
+                range.done = 0;
+                self.commit(progress, range).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts the changes of a pass into ranges and commits each.
+    async fn ranges(
+        &self,
+        progress: &mut RestoreProgress,
+        belongs: impl Fn(&PlannedChange) -> bool,
+    ) -> Result<(), Halt> {
+        let limits = &self.leading.app.config.restore;
+        let request = &self.restore.request;
+        let mut comparison = Comparison::open(self.wanted, self.live, request, progress.key.as_ref()).await?;
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        while let Some(change) = comparison.next_change().await? {
+            if !belongs(&change) {
+                continue;
+            }
+            bytes += change.weight();
+            changes.push(change);
+            if changes.len() >= limits.range_records || bytes >= limits.range_bytes {
+                bytes = 0;
+                let range = self.range(progress, std::mem::take(&mut changes));
+                self.commit(progress, range).await?;
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let range = self.range(progress, changes);
+        self.commit(progress, range).await
+    }
+
+    fn range(&self, progress: &RestoreProgress, changes: Vec<PlannedChange>) -> Range {
+        let last: Option<UserId> = changes.last().map(|change| change.user_id.clone());
+        Range {
+            restore: self.restore.id.clone(),
+            department: self.restore.department.clone(),
+            request: self.restore.request.clone(),
+            number: progress.batches,
+            pass: progress.pass,
+            key: if progress.pass == Pass::Renames { None } else { last },
+            done: changes.len() as u64,
+            changes,
+            cycle: false,
+            now: self.leading.app.clock.now(),
+        }
+    }
+
+    async fn commit(&self, progress: &mut RestoreProgress, range: Range) -> Result<(), Halt> {
+        self.leading.check()?;
+        let key = range.key.clone();
+        match self.leading.app.store.restore_batches.apply(&self.leading.leadership, &range).await? {
+            Applied::Committed => {
+                progress.batches += 1;
+                progress.key = key;
+                Ok(())
+            }
+            Applied::Cancelled => Err(Halt::Cancelled),
+        }
+    }
+}
