@@ -1,16 +1,51 @@
 //! The `backups` collection: jobs, and the catalogue of what they made.
 
+use futures::TryStreamExt as _;
+use mongodb::bson::{Document, doc};
+use mongodb::{Collection, Database};
+
 use super::StoreError;
+use super::documents::backups::{
+    backup_document, backup_key, content_document, copies_array, progress_document, read_backup,
+};
+use super::documents::names::Named as _;
+use super::documents::{cause as cause_document, date, executor};
+use super::error::{read, write};
+use super::fences::{fenced_or_stale, not_above};
+use super::txn::Txn;
 use crate::domain::backup::{Backup, BackupContent, BackupProgress, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
 use crate::domain::copies::Copy;
-use crate::domain::epoch::Leadership;
+use crate::domain::epoch::{Epoch, Executor, Leadership};
 use crate::domain::ids::{BackupId, DepartmentName};
 
 /// The `backups` collection.
 #[derive(Debug, Clone)]
-pub struct Backups {}
+pub struct Backups {
+    database: Database,
+    backups: Collection<Document>,
+}
+
+/// The filter for one page of jobs, newest first by (`requested_at`, id), and its order.
+pub(super) fn page_filter(
+    department: Option<&DepartmentName>,
+    states: &[&str],
+    before: Option<(Timestamp, &str)>,
+) -> Document {
+    let mut query = Document::new();
+    if let Some(department) = department {
+        query.insert("_id.department", department.as_str());
+    }
+    if !states.is_empty() {
+        query.insert("state", doc! { "$in": states });
+    }
+    if let Some((at, id)) = before {
+        let same = doc! { "requested_at": date(at), "_id.id": { "$lt": id } };
+        query.insert("$or", vec![doc! { "requested_at": { "$lt": date(at) } }, same]);
+    }
+    query
+}
 
 /// Which backups a list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,13 +56,61 @@ pub struct BackupFilter {
     pub states: Vec<BackupState>,
 }
 
+const OPEN: [&str; 2] = ["queued", "running"];
+
 impl Backups {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { database: database.clone(), backups: database.collection("backups") }
+    }
+
+    async fn find(&self, filter: Document, sort: Document, limit: usize) -> Result<Vec<Backup>, StoreError> {
+        let find = self.backups.find(filter).sort(sort).limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
+        found.iter().map(read_backup).collect()
+    }
+
+    /// Sets fields of one backup in one of these states, in a fenced transaction.
+    async fn move_on(
+        &self,
+        leadership: &Leadership,
+        id: &BackupId,
+        states: &[&str],
+        update: Document,
+    ) -> Result<(), StoreError> {
+        let filter = doc! { "_id": backup_key(&leadership.department, id), "state": { "$in": states } };
+        let mut txn = Txn::fenced(&self.database, leadership).await?;
+        loop {
+            let outcome = txn.set("backups", filter.clone(), update.clone()).await.map(drop);
+            if let Some(()) = txn.finish(outcome).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sets fields of one backup in a state, fenced in the filter.
+    async fn set_fenced(
+        &self,
+        leadership: &Leadership,
+        id: &BackupId,
+        state: BackupState,
+        mut set: Document,
+    ) -> Result<(), StoreError> {
+        let filter = doc! { "_id": backup_key(&leadership.department, id), "state": state.name() };
+        set.insert("fence", leadership.epoch.0);
+        let update = self.backups.update_one(not_above(filter, leadership), doc! { "$set": set });
+        match write(update).await?.matched_count {
+            0 => Err(fenced_or_stale(&self.database, leadership).await),
+            _ => Ok(()),
+        }
+    }
+
     /// One backup, in any department and state.
     ///
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn get(&self, id: &BackupId) -> Result<Option<Backup>, StoreError> {
-        todo!()
+        let found = read(self.backups.find_one(doc! { "_id.id": id.as_str() })).await?;
+        found.as_ref().map(read_backup).transpose()
     }
 
     /// Backups, newest first by (`requested_at`, id); `before` is the last key of the page before.
@@ -40,7 +123,10 @@ impl Backups {
         before: Option<&(Timestamp, BackupId)>,
         limit: usize,
     ) -> Result<Vec<Backup>, StoreError> {
-        todo!()
+        let states: Vec<&str> = filter.states.iter().map(|state| state.name()).collect();
+        let before = before.map(|(at, id)| (*at, id.as_str()));
+        let query = page_filter(filter.department.as_ref(), &states, before);
+        self.find(query, doc! { "requested_at": -1, "_id.id": -1 }, limit).await
     }
 
     /// Records the wish for a backup (state `queued`). No leader write: any replica may.
@@ -48,7 +134,7 @@ impl Backups {
     /// # Errors
     /// `Taken(Id)` when it was recorded before.
     pub async fn insert(&self, backup: &Backup) -> Result<(), StoreError> {
-        todo!()
+        write(self.backups.insert_one(backup_document(backup, Epoch(0)))).await.map(drop)
     }
 
     /// Same as `insert`, by the leader, in a fenced transaction.
@@ -56,7 +142,13 @@ impl Backups {
     /// # Errors
     /// `Fenced`; `Taken(Id)` when it was recorded before.
     pub async fn insert_fenced(&self, leadership: &Leadership, backup: &Backup) -> Result<(), StoreError> {
-        todo!()
+        let mut txn = Txn::fenced(&self.database, leadership).await?;
+        loop {
+            let outcome = txn.insert("backups", backup_document(backup, leadership.epoch)).await;
+            if let Some(()) = txn.finish(outcome).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Queued and running backups of a department, oldest first.
@@ -64,7 +156,8 @@ impl Backups {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn open(&self, department: &DepartmentName) -> Result<Vec<Backup>, StoreError> {
-        todo!()
+        let filter = doc! { "_id.department": department.as_str(), "state": { "$in": OPEN.as_slice() } };
+        self.find(filter, doc! { "requested_at": 1, "_id.id": 1 }, usize::MAX).await
     }
 
     /// Takes up a queued or running backup in a fenced transaction: state `running`, attempt + 1, `executed_by`,
@@ -73,7 +166,17 @@ impl Backups {
     /// # Errors
     /// `Fenced`; `Stale` when it is no longer open.
     pub async fn take(&self, leadership: &Leadership, id: &BackupId, now: Timestamp) -> Result<String, StoreError> {
-        todo!()
+        let marker = format!("{:032x}", rand::random::<u128>());
+        let set = doc! {
+            "state": BackupState::Running.name(),
+            "executed_by": executor(&Executor::from(leadership)),
+            "started_at": date(now),
+            "fence": leadership.epoch.0,
+            "marker": &marker,
+        };
+        let update = doc! { "$set": set, "$inc": { "attempt": 1_i64 } };
+        self.move_on(leadership, id, &OPEN, update).await?;
+        Ok(marker)
     }
 
     /// Writes progress of the running backup, fenced in its filter.
@@ -86,7 +189,8 @@ impl Backups {
         id: &BackupId,
         progress: BackupProgress,
     ) -> Result<(), StoreError> {
-        todo!()
+        let set = doc! { "progress": progress_document(progress) };
+        self.set_fenced(leadership, id, BackupState::Running, set).await
     }
 
     /// Makes a running backup complete, in a fenced transaction. No outcome but this one lists it.
@@ -101,7 +205,15 @@ impl Backups {
         copies: &[Copy],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        todo!()
+        let set = doc! {
+            "state": BackupState::Complete.name(),
+            "cause": mongodb::bson::Bson::Null,
+            "content": content_document(content),
+            "copies": copies_array(copies),
+            "finished_at": date(now),
+            "fence": leadership.epoch.0,
+        };
+        self.move_on(leadership, id, &["running"], doc! { "$set": set }).await
     }
 
     /// Ends an open backup as failed, in a fenced transaction.
@@ -116,7 +228,14 @@ impl Backups {
         copies: &[Copy],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        todo!()
+        let set = doc! {
+            "state": BackupState::Failed.name(),
+            "cause": cause_document(Some(cause)),
+            "copies": copies_array(copies),
+            "finished_at": date(now),
+            "fence": leadership.epoch.0,
+        };
+        self.move_on(leadership, id, &OPEN, doc! { "$set": set }).await
     }
 
     /// Writes the copies of a complete backup (after catching up), fenced in its filter.
@@ -124,7 +243,8 @@ impl Backups {
     /// # Errors
     /// `Fenced` when nothing matched.
     pub async fn set_copies(&self, leadership: &Leadership, id: &BackupId, copies: &[Copy]) -> Result<(), StoreError> {
-        todo!()
+        let set = doc! { "copies": copies_array(copies) };
+        self.set_fenced(leadership, id, BackupState::Complete, set).await
     }
 
     /// Complete backups of a department with a copy that is not present, oldest first.
@@ -132,7 +252,12 @@ impl Backups {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn owing(&self, department: &DepartmentName, limit: usize) -> Result<Vec<Backup>, StoreError> {
-        todo!()
+        let filter = doc! {
+            "_id.department": department.as_str(),
+            "state": BackupState::Complete.name(),
+            "copies": { "$elemMatch": { "state": { "$ne": "present" } } },
+        };
+        self.find(filter, doc! { "requested_at": 1, "_id.id": 1 }, limit).await
     }
 
     /// The newest complete backup of a department by sequence.
@@ -140,6 +265,8 @@ impl Backups {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn newest_complete(&self, department: &DepartmentName) -> Result<Option<Backup>, StoreError> {
-        todo!()
+        let filter = doc! { "_id.department": department.as_str(), "state": BackupState::Complete.name() };
+        let order = doc! { "content.timeline": -1, "content.sequence": -1, "finished_at": -1 };
+        Ok(self.find(filter, order, 1).await?.pop())
     }
 }

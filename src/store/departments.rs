@@ -1,23 +1,48 @@
 //! The `departments` collection.
 
+use std::sync::Arc;
+
+use futures::TryStreamExt as _;
+use mongodb::bson::{Document, doc};
+use mongodb::change_stream::event::ResumeToken;
+use mongodb::{Collection, Database};
+
 use super::StoreError;
+use super::documents::departments::{department_document, policy_document, read_department};
+use super::documents::heads::fresh_head;
+use super::documents::names::Named as _;
+use super::documents::users::rev_bits;
+use super::documents::{date, long, opt_date};
+use super::error::{read, write};
+use super::heads::cluster_time_now;
+use super::txn::Txn;
 use crate::domain::clock::Timestamp;
-use crate::domain::department::{Department, Policy};
+use crate::domain::department::{Department, DepartmentState, Policy};
 use crate::domain::epoch::Leadership;
 use crate::domain::ids::DepartmentName;
 use crate::domain::user::Rev;
 
 /// The `departments` collection.
 #[derive(Debug, Clone)]
-pub struct Departments {}
+pub struct Departments {
+    database: Database,
+    departments: Collection<Document>,
+    /// Where the watch of `changed` goes on, so that nothing is missed between two calls.
+    watched: Arc<tokio::sync::Mutex<Option<ResumeToken>>>,
+}
 
 impl Departments {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { database: database.clone(), departments: database.collection("departments"), watched: Arc::default() }
+    }
+
     /// One department, deleted ones included.
     ///
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn get(&self, name: &DepartmentName) -> Result<Option<Department>, StoreError> {
-        todo!()
+        let found = read(self.departments.find_one(doc! { "_id": name.as_str() })).await?;
+        found.as_ref().map(read_department).transpose()
     }
 
     /// Active departments after a name, in the order of names.
@@ -25,7 +50,14 @@ impl Departments {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn list(&self, after: Option<&DepartmentName>, limit: usize) -> Result<Vec<Department>, StoreError> {
-        todo!()
+        let mut filter = doc! { "state": DepartmentState::Active.name() };
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after.as_str() });
+        }
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let find = self.departments.find(filter).sort(doc! { "_id": 1 }).limit(limit);
+        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
+        found.iter().map(read_department).collect()
     }
 
     /// Names of all departments that need a leader, deleted ones included (their history goes on).
@@ -33,13 +65,30 @@ impl Departments {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn names(&self) -> Result<Vec<DepartmentName>, StoreError> {
-        todo!()
+        let find = self.departments.find(doc! {}).projection(doc! { "_id": 1 }).sort(doc! { "_id": 1 });
+        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
+        let name = |document: &Document| {
+            document.get_str("_id").ok().and_then(|name| name.parse().ok()).ok_or_else(|| StoreError::Corrupt {
+                collection: "departments",
+                reason: "the `_id` is not a department name".to_owned(),
+            })
+        };
+        found.iter().map(name).collect()
     }
 
     /// Resolves when the set of departments may have changed, at the latest after `within`.
     /// Watches with a change stream; a broken stream also resolves.
     pub async fn changed(&self, within: std::time::Duration) {
-        todo!()
+        // Whoever waits again after an outage should not spin.
+        let pause = std::time::Duration::from_millis(500).min(within);
+        match tokio::time::timeout(within, self.wait_for_change()).await {
+            Ok(Ok(())) | Err(_) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "watch departments");
+                *self.watched.lock().await = None;
+                tokio::time::sleep(pause).await;
+            }
+        }
     }
 
     /// Makes a department, or makes a deleted one active again, and its head where there is none: one transaction
@@ -48,7 +97,17 @@ impl Departments {
     /// # Errors
     /// `Stale` when an active one exists.
     pub async fn insert(&self, department: &Department) -> Result<(), StoreError> {
-        todo!()
+        let at = cluster_time_now(&self.database).await?;
+        let source = super::source_of(&self.database).await?;
+        let mut head = fresh_head(&source, at);
+        head.insert("epoch", 0_i64);
+        let mut txn = Txn::plain(&self.database).await?;
+        loop {
+            let outcome = put_department(&mut txn, department, &head).await;
+            if let Some(()) = txn.finish(outcome).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Writes the policy if the rev is still `guard`; sets the rev and `updated_at` of `department`.
@@ -56,7 +115,18 @@ impl Departments {
     /// # Errors
     /// `Stale` when the rev differs.
     pub async fn replace_policy(&self, department: &Department, guard: Rev) -> Result<(), StoreError> {
-        todo!()
+        let filter = doc! {
+            "_id": department.name.as_str(),
+            "rev": rev_bits(guard),
+            "state": DepartmentState::Active.name(),
+        };
+        let set = doc! {
+            "policy": policy_document(&department.policy),
+            "rev": rev_bits(department.rev),
+            "updated_at": date(department.updated_at),
+        };
+        let done = write(self.departments.update_one(filter, doc! { "$set": set })).await?;
+        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
     }
 
     /// Sets the state to deleted if the rev is still `guard`, or back to active.
@@ -71,7 +141,11 @@ impl Departments {
         rev: Rev,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        todo!()
+        let state = if deleted { DepartmentState::Deleted } else { DepartmentState::Active };
+        let filter = doc! { "_id": name.as_str(), "rev": rev_bits(guard) };
+        let set = doc! { "state": state.name(), "rev": rev_bits(rev), "updated_at": date(now) };
+        let done = write(self.departments.update_one(filter, doc! { "$set": set })).await?;
+        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
     }
 
     /// Takes a slot of the schedule, exactly once over all leaders: one fenced transaction that moves
@@ -88,7 +162,13 @@ impl Departments {
         missed: u64,
         backup: Option<&crate::domain::backup::Backup>,
     ) -> Result<(), StoreError> {
-        todo!()
+        let mut txn = Txn::fenced(&self.database, leadership).await?;
+        loop {
+            let outcome = move_slot(&mut txn, leadership, (last, slot), missed, backup).await;
+            if let Some(()) = txn.finish(outcome).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Reads a policy for the leader.
@@ -97,5 +177,69 @@ impl Departments {
     /// When MongoDB does not answer.
     pub async fn policy(&self, name: &DepartmentName) -> Result<Option<Policy>, StoreError> {
         Ok(self.get(name).await?.map(|department| department.policy))
+    }
+
+    /// Waits for an event after the last one that was told. The first call tells at once that it has begun to watch.
+    async fn wait_for_change(&self) -> mongodb::error::Result<()> {
+        let mut watched = self.watched.lock().await;
+        let pipeline = [doc! { "$match": { "operationType": { "$ne": "update" } } }];
+        let mut watch = self.departments.watch().pipeline(pipeline).max_await_time(std::time::Duration::from_secs(1));
+        let first = watched.is_none();
+        if let Some(token) = watched.clone() {
+            watch = watch.resume_after(token);
+        }
+        let mut stream = watch.await?.with_type::<mongodb::bson::RawDocumentBuf>();
+        loop {
+            let event = stream.next_if_any().await?;
+            watched.clone_from(&stream.resume_token());
+            if first || event.is_some() || !stream.is_alive() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Makes the department or revives a deleted one, and its head where there is none.
+async fn put_department(txn: &mut Txn, department: &Department, head: &Document) -> Result<(), StoreError> {
+    let name = department.name.as_str();
+    let found = txn.find("departments", doc! { "_id": name }).await?;
+    match found.first().map(read_department).transpose()? {
+        None => txn.insert("departments", department_document(department)).await?,
+        Some(old) if old.state == DepartmentState::Deleted => {
+            let set = doc! {
+                "state": DepartmentState::Active.name(),
+                "policy": policy_document(&department.policy),
+                "rev": rev_bits(department.rev),
+                "updated_at": date(department.updated_at),
+            };
+            txn.set("departments", doc! { "_id": name, "rev": rev_bits(old.rev) }, doc! { "$set": set }).await?;
+        }
+        Some(_) => return Err(StoreError::Stale),
+    }
+    let update = doc! { "q": { "_id": name }, "u": { "$setOnInsert": head.clone() }, "upsert": true };
+    txn.run(doc! { "update": "heads", "updates": [update] }).await.map(drop)
+}
+
+/// Moves the schedule from one slot to the next and records the backup of the new one.
+async fn move_slot(
+    txn: &mut Txn,
+    leadership: &Leadership,
+    (last, slot): (Option<Timestamp>, Timestamp),
+    missed: u64,
+    backup: Option<&crate::domain::backup::Backup>,
+) -> Result<(), StoreError> {
+    let filter = doc! { "_id": leadership.department.as_str(), "schedule.last_slot": opt_date(last) };
+    let update = doc! {
+        "$set": { "schedule.last_slot": date(slot) },
+        "$max": { "fence": leadership.epoch.0 },
+        "$inc": { "schedule.missed_slots": long(missed) },
+    };
+    txn.set("departments", filter, update).await?;
+    match backup {
+        Some(backup) => {
+            let document = super::documents::backups::backup_document(backup, leadership.epoch);
+            txn.insert("backups", document).await
+        }
+        None => Ok(()),
     }
 }

@@ -1,5 +1,10 @@
 //! What can go wrong with MongoDB, by situation.
 
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+
 use crate::domain::epoch::Epoch;
 
 /// What can go wrong with MongoDB. The source is never part of the text; log it with its chain.
@@ -56,4 +61,125 @@ impl UniqueField {
             Self::Name => "name",
         }
     }
+}
+
+/// How long a read may take before the server counts as hanging.
+pub(super) const READ_WITHIN: Duration = Duration::from_secs(5);
+/// How long a write may take before its outcome counts as unknown.
+pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a read over a whole department may take.
+pub(super) const LONG_READ_WITHIN: Duration = Duration::from_secs(60);
+
+/// Runs a read: whatever stops it before an answer means that MongoDB is not available.
+pub(super) async fn read<T>(operation: impl IntoFuture<Output = mongodb::error::Result<T>>) -> Result<T, StoreError> {
+    read_within(READ_WITHIN, operation).await
+}
+
+/// Same as `read`, with a bound of its own.
+pub(super) async fn read_within<T>(
+    within: Duration,
+    operation: impl IntoFuture<Output = mongodb::error::Result<T>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(within, operation.into_future()).await {
+        Ok(answer) => answer.map_err(StoreError::of_read),
+        Err(_) => Err(StoreError::Unavailable(timed_out())),
+    }
+}
+
+/// Runs a write: a break after it was sent leaves its outcome unknown.
+pub(super) async fn write<T>(operation: impl IntoFuture<Output = mongodb::error::Result<T>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(WRITE_WITHIN, operation.into_future()).await {
+        Ok(answer) => answer.map_err(StoreError::of_write),
+        Err(_) => Err(StoreError::OutcomeUnknown(timed_out())),
+    }
+}
+
+fn timed_out() -> Error {
+    Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut))
+}
+
+/// Server codes that say that no primary took the command.
+const NOT_PRIMARY: [i32; 3] = [10107, 13435, 10058];
+/// Server codes of a node that stops, recovers or cannot reach the others.
+const INTERRUPTED: [i32; 12] = [11600, 11602, 13436, 189, 91, 6, 7, 50, 64, 89, 134, 262];
+
+impl StoreError {
+    /// The situation of a read that failed.
+    pub(super) fn of_read(error: Error) -> Self {
+        let unavailable = is_before_send(&error)
+            || matches!(*error.kind, ErrorKind::Io(_))
+            || command_code(&error).is_some_and(|code| NOT_PRIMARY.contains(&code) || INTERRUPTED.contains(&code));
+        if unavailable { Self::Unavailable(error) } else { Self::Other(error) }
+    }
+
+    /// The situation of a write that failed.
+    pub(super) fn of_write(error: Error) -> Self {
+        if let Some(field) = duplicate_of(&error) {
+            return Self::Taken(field);
+        }
+        let code = command_code(&error);
+        if is_before_send(&error) || code.is_some_and(|code| NOT_PRIMARY.contains(&code)) {
+            return Self::Unavailable(error);
+        }
+        let unknown = matches!(
+            *error.kind,
+            ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) | ErrorKind::Shutdown
+        ) || code.is_some_and(|code| INTERRUPTED.contains(&code));
+        if unknown { Self::OutcomeUnknown(error) } else { Self::Other(error) }
+    }
+
+    /// Whether a transaction that failed so may simply be run again.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable(error) | Self::OutcomeUnknown(error) | Self::Other(error) => {
+                error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)
+            }
+            _ => false,
+        }
+    }
+
+    /// The unique field of a duplicate key error, from the name of the index in the server's message.
+    pub(super) fn taken_from_message(message: &str) -> Self {
+        Self::Taken(field_of(message))
+    }
+}
+
+/// Whether an error came before anything was sent, so that a write surely did not happen.
+fn is_before_send(error: &Error) -> bool {
+    matches!(
+        *error.kind,
+        ErrorKind::ServerSelection { .. }
+            | ErrorKind::ConnectionPoolCleared { .. }
+            | ErrorKind::DnsResolve { .. }
+            | ErrorKind::Authentication { .. }
+    ) || error.contains_label(mongodb::error::SYSTEM_OVERLOADED_ERROR)
+        || error.contains_label(mongodb::error::NO_WRITES_PERFORMED)
+}
+
+/// The server's code of a refused command.
+pub(super) fn command_code(error: &Error) -> Option<i32> {
+    match &*error.kind {
+        ErrorKind::Command(command) => Some(command.code),
+        _ => None,
+    }
+}
+
+/// The server's code for a duplicate key.
+pub(super) const DUPLICATE_KEY: i32 = 11000;
+
+fn duplicate_of(error: &Error) -> Option<UniqueField> {
+    match &*error.kind {
+        ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == DUPLICATE_KEY => {
+            Some(field_of(&write.message))
+        }
+        ErrorKind::Command(command) if command.code == DUPLICATE_KEY => Some(field_of(&command.message)),
+        _ => None,
+    }
+}
+
+/// "E11000 duplicate key error collection: db.users index: NAME dup key: …": the first "index: " names the index, since
+/// neither a database nor a collection of ours has a space in its name.
+fn field_of(message: &str) -> UniqueField {
+    let index = message.split_once(" index: ").map_or("", |(_, rest)| rest);
+    if index.starts_with("department_name ") { UniqueField::Name } else { UniqueField::Id }
 }

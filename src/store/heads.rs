@@ -1,22 +1,45 @@
 //! The `heads` collection: how far the history of each department goes, moved by compare-and-set.
 
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::options::ReturnDocument;
+use mongodb::{Collection, Database};
+
+use super::documents::heads::{fresh_head, position_document, read_head, source_document};
+use super::documents::{cluster_time_of, date, timestamp};
+use super::error::{read, write};
+use super::fences::exact_epoch;
 use super::StoreError;
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Leadership;
-use crate::domain::history::{Chain, Head, Position, Source};
+use crate::domain::history::{Chain, ClusterTime, Head, Position, Source};
 use crate::domain::ids::DepartmentName;
 
 /// The `heads` collection.
 #[derive(Debug, Clone)]
-pub struct Heads {}
+pub struct Heads {
+    database: Database,
+    heads: Collection<Document>,
+}
+
+/// The present cluster time. Whatever begins after this call has a later one.
+pub(super) async fn cluster_time_now(database: &Database) -> Result<ClusterTime, StoreError> {
+    let reply = read(database.run_command(doc! { "ping": 1 })).await?;
+    let stamp = reply.get_document("$clusterTime").and_then(|time| time.get_timestamp("clusterTime"));
+    stamp.map(cluster_time_of).map_err(|_| StoreError::Unsupported(super::NOT_A_REPLICA_SET.to_owned()))
+}
 
 impl Heads {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { database: database.clone(), heads: database.collection("heads") }
+    }
+
     /// The head of a department.
     ///
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn get(&self, department: &DepartmentName) -> Result<Option<Head>, StoreError> {
-        todo!()
+        let found = read(self.heads.find_one(doc! { "_id": department.as_str() })).await?;
+        found.as_ref().map(read_head).transpose()
     }
 
     /// Raises the head's epoch and reads it, in one command. Makes the head (timeline 1, sequence 0, at the present
@@ -25,7 +48,19 @@ impl Heads {
     /// # Errors
     /// `Fenced` when the head carries a higher epoch.
     pub async fn take(&self, leadership: &Leadership, source: &Source) -> Result<Head, StoreError> {
-        todo!()
+        let at = cluster_time_now(&self.database).await?;
+        let mut filter = doc! { "_id": leadership.department.as_str() };
+        if !cfg!(feature = "unfenced") {
+            filter.insert("epoch", doc! { "$lte": leadership.epoch.0 });
+        }
+        let update = doc! { "$set": { "epoch": leadership.epoch.0 }, "$setOnInsert": fresh_head(source, at) };
+        let take = self.heads.find_one_and_update(filter, update).upsert(true).return_document(ReturnDocument::After);
+        match write(take).await {
+            Ok(Some(head)) => read_head(&head),
+            // The upsert found a head that the filter did not: it carries a higher epoch.
+            Ok(None) | Err(StoreError::Taken(_)) => Err(StoreError::Fenced(leadership.epoch)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Moves the head to a position if it still has this epoch and chain.
@@ -33,7 +68,10 @@ impl Heads {
     /// # Errors
     /// `Fenced` when it has not.
     pub async fn advance(&self, leadership: &Leadership, from: &Chain, to: &Position) -> Result<(), StoreError> {
-        todo!()
+        let filter = doc! { "_id": leadership.department.as_str(), "chain": super::documents::binary(&from.0) };
+        let update = doc! { "$set": position_document(to) };
+        let done = write(self.heads.update_one(exact_epoch(filter, leadership), update)).await?;
+        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
     }
 
     /// Starts a new timeline at the present cluster time after a break of the stream; records the gap with its cause.
@@ -48,6 +86,21 @@ impl Heads {
         cause: &str,
         now: Timestamp,
     ) -> Result<Head, StoreError> {
-        todo!()
+        let at = cluster_time_now(&self.database).await?;
+        let gap = doc! { "after": "$sequence", "found_at": date(now), "cause": { "$literal": cause } };
+        let update = vec![doc! { "$set": {
+            "timeline": { "$add": ["$timeline", 1_i64] },
+            "source": { "$literal": source_document(source) },
+            "time": { "$max": ["$time", DateTime::from_millis(i64::from(at.seconds) * 1000)] },
+            "cluster_time": timestamp(at),
+            "token": Bson::Null,
+            "gaps": { "$concatArrays": ["$gaps", [gap]] },
+        } }];
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let moved = self.heads.find_one_and_update(filter, update).return_document(ReturnDocument::After);
+        match write(moved).await? {
+            Some(head) => read_head(&head),
+            None => Err(StoreError::Fenced(leadership.epoch)),
+        }
     }
 }

@@ -1,15 +1,29 @@
 //! The `restores` collection: restore jobs.
 
+use futures::TryStreamExt as _;
+use mongodb::bson::{Document, doc};
+use mongodb::{Collection, Database};
+
 use super::StoreError;
+use super::backups::page_filter;
+use super::documents::names::Named as _;
+use super::documents::restores::{plan_document, read_restore, restore_document, restore_key};
+use super::documents::{cause as cause_document, date, executor};
+use super::error::{read, write};
+use super::fences::{fenced_or_stale, not_above};
+use super::txn::Txn;
 use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
-use crate::domain::epoch::Leadership;
+use crate::domain::epoch::{Executor, Leadership};
 use crate::domain::ids::{BackupId, DepartmentName, RestoreId};
 use crate::domain::restore::{Plan, Restore, RestoreState};
 
 /// The `restores` collection.
 #[derive(Debug, Clone)]
-pub struct Restores {}
+pub struct Restores {
+    database: Database,
+    restores: Collection<Document>,
+}
 
 /// Which restores a list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,13 +34,54 @@ pub struct RestoreFilter {
     pub states: Vec<RestoreState>,
 }
 
+const OPEN: [&str; 4] = ["queued", "planning", "planned", "applying"];
+
 impl Restores {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { database: database.clone(), restores: database.collection("restores") }
+    }
+
+    async fn find(&self, filter: Document, sort: Document, limit: usize) -> Result<Vec<Restore>, StoreError> {
+        let find = self.restores.find(filter).sort(sort).limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
+        found.iter().map(read_restore).collect()
+    }
+
+    /// Records a wish about a restore that still matches.
+    async fn wish(&self, filter: Document, set: Document) -> Result<(), StoreError> {
+        let done = write(self.restores.update_one(filter, doc! { "$set": set })).await?;
+        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
+    }
+
+    /// Sets fields of one restore in one of these states, in a fenced transaction; returns it as it is after that.
+    async fn move_on(
+        &self,
+        leadership: &Leadership,
+        id: &RestoreId,
+        states: &[&str],
+        update: impl Into<mongodb::bson::Bson>,
+    ) -> Result<Restore, StoreError> {
+        let filter = doc! { "_id": restore_key(&leadership.department, id), "state": { "$in": states } };
+        let command = doc! { "findAndModify": "restores", "query": filter, "update": update.into(), "new": true };
+        let mut txn = Txn::fenced(&self.database, leadership).await?;
+        loop {
+            let outcome = txn.run(command.clone()).await.and_then(|reply| match reply.get_document("value") {
+                Ok(restore) => read_restore(restore),
+                Err(_) => Err(StoreError::Stale),
+            });
+            if let Some(restore) = txn.finish(outcome).await? {
+                return Ok(restore);
+            }
+        }
+    }
+
     /// One restore, in any department.
     ///
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn get(&self, id: &RestoreId) -> Result<Option<Restore>, StoreError> {
-        todo!()
+        let found = read(self.restores.find_one(doc! { "_id.id": id.as_str() })).await?;
+        found.as_ref().map(read_restore).transpose()
     }
 
     /// Restores, newest first by (`requested_at`, id).
@@ -39,7 +94,10 @@ impl Restores {
         before: Option<&(Timestamp, RestoreId)>,
         limit: usize,
     ) -> Result<Vec<Restore>, StoreError> {
-        todo!()
+        let states: Vec<&str> = filter.states.iter().map(|state| state.name()).collect();
+        let before = before.map(|(at, id)| (*at, id.as_str()));
+        let query = page_filter(filter.department.as_ref(), &states, before);
+        self.find(query, doc! { "requested_at": -1, "_id.id": -1 }, limit).await
     }
 
     /// Records the wish for a restore (state `queued`). No leader write.
@@ -47,7 +105,7 @@ impl Restores {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn insert(&self, restore: &Restore) -> Result<(), StoreError> {
-        todo!()
+        write(self.restores.insert_one(restore_document(restore))).await.map(drop)
     }
 
     /// Records the wish to apply a planned restore whose plan has this hash. No leader write.
@@ -55,7 +113,8 @@ impl Restores {
     /// # Errors
     /// `Stale` when it is not `planned` or its plan has another hash.
     pub async fn request_apply(&self, id: &RestoreId, plan_hash: &str) -> Result<(), StoreError> {
-        todo!()
+        let filter = doc! { "_id.id": id.as_str(), "state": "planned", "plan.hash": plan_hash };
+        self.wish(filter, doc! { "apply": true }).await
     }
 
     /// Records the wish to stop a restore that has not ended. No leader write.
@@ -63,7 +122,8 @@ impl Restores {
     /// # Errors
     /// `Stale` when it has ended.
     pub async fn request_cancel(&self, id: &RestoreId) -> Result<(), StoreError> {
-        todo!()
+        let filter = doc! { "_id.id": id.as_str(), "state": { "$in": OPEN.as_slice() } };
+        self.wish(filter, doc! { "cancel_requested": true }).await
     }
 
     /// Restores of a department that have not ended, oldest first.
@@ -71,7 +131,8 @@ impl Restores {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn open(&self, department: &DepartmentName) -> Result<Vec<Restore>, StoreError> {
-        todo!()
+        let filter = doc! { "_id.department": department.as_str(), "state": { "$in": OPEN.as_slice() } };
+        self.find(filter, doc! { "requested_at": 1, "_id.id": 1 }, usize::MAX).await
     }
 
     /// Takes up a restore that has not ended in a fenced transaction: `executed_by`, `fence`; `queued` becomes
@@ -80,7 +141,15 @@ impl Restores {
     /// # Errors
     /// `Fenced`; `Stale` when it has ended.
     pub async fn take(&self, leadership: &Leadership, id: &RestoreId, now: Timestamp) -> Result<Restore, StoreError> {
-        todo!()
+        // A pipeline, because the next state and the start depend on what is there.
+        let state = doc! { "$cond": [{ "$eq": ["$state", "queued"] }, "planning", "$state"] };
+        let set = doc! {
+            "state": state,
+            "executed_by": { "$literal": executor(&Executor::from(leadership)) },
+            "started_at": { "$ifNull": ["$started_at", date(now)] },
+            "fence": leadership.epoch.0,
+        };
+        self.move_on(leadership, id, &OPEN, vec![doc! { "$set": set }]).await
     }
 
     /// Names the safety backup of a restore, fenced in its filter.
@@ -93,7 +162,16 @@ impl Restores {
         id: &RestoreId,
         backup: &BackupId,
     ) -> Result<(), StoreError> {
-        todo!()
+        let filter = doc! {
+            "_id": restore_key(&leadership.department, id),
+            "state": { "$in": OPEN.as_slice() },
+        };
+        let set = doc! { "safety_backup_id": backup.as_str(), "fence": leadership.epoch.0 };
+        let update = self.restores.update_one(not_above(filter, leadership), doc! { "$set": set });
+        match write(update).await?.matched_count {
+            0 => Err(fenced_or_stale(&self.database, leadership).await),
+            _ => Ok(()),
+        }
     }
 
     /// Writes the plan of a `planning` restore, which becomes `planned`, in a fenced transaction.
@@ -101,7 +179,12 @@ impl Restores {
     /// # Errors
     /// `Fenced`; `Stale` when it is not `planning`.
     pub async fn set_plan(&self, leadership: &Leadership, id: &RestoreId, plan: &Plan) -> Result<(), StoreError> {
-        todo!()
+        let set = doc! {
+            "state": RestoreState::Planned.name(),
+            "plan": plan_document(plan),
+            "fence": leadership.epoch.0,
+        };
+        self.move_on(leadership, id, &["planning"], doc! { "$set": set }).await.map(drop)
     }
 
     /// Makes a `planned` restore `applying`, in a fenced transaction.
@@ -109,7 +192,8 @@ impl Restores {
     /// # Errors
     /// `Fenced`; `Stale` when it is not `planned`.
     pub async fn start_applying(&self, leadership: &Leadership, id: &RestoreId) -> Result<(), StoreError> {
-        todo!()
+        let set = doc! { "state": RestoreState::Applying.name(), "fence": leadership.epoch.0 };
+        self.move_on(leadership, id, &["planned"], doc! { "$set": set }).await.map(drop)
     }
 
     /// Ends a restore as complete, failed or cancelled, in a fenced transaction.
@@ -124,6 +208,12 @@ impl Restores {
         cause: Option<&Cause>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        todo!()
+        let set = doc! {
+            "state": state.name(),
+            "cause": cause_document(cause),
+            "finished_at": date(now),
+            "fence": leadership.epoch.0,
+        };
+        self.move_on(leadership, id, &OPEN, doc! { "$set": set }).await.map(drop)
     }
 }

@@ -2,14 +2,30 @@
 //!
 //! Rule: the order of events is the truth. Nothing is looked up; a foreign update is told by its own description.
 
+use std::fmt;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use mongodb::Database;
+use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::change_stream::ChangeStream;
+use mongodb::change_stream::event::ResumeToken;
+
 use super::StoreError;
+use super::documents::cluster_time_of;
+use super::documents::extjson::canonical;
+use super::documents::timestamp;
+use super::documents::users::{read_key, read_user};
+use super::error::{READ_WITHIN, command_code, read};
 use crate::domain::clock::Timestamp;
 use crate::domain::history::{Change, ClusterTime, StreamToken};
 use crate::domain::ids::DepartmentName;
 
 /// Opens change streams.
 #[derive(Debug, Clone)]
-pub struct Tail {}
+pub struct Tail {
+    database: Database,
+}
 
 /// Where a stream begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +37,29 @@ pub enum TailStart {
 }
 
 /// An open change stream of one department.
-#[derive(Debug)]
-pub struct TailStream {}
+pub struct TailStream {
+    state: State,
+    department: DepartmentName,
+    token: StreamToken,
+}
+
+impl fmt::Debug for TailStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TailStream").field("department", &self.department).finish_non_exhaustive()
+    }
+}
+
+type Events = ChangeStream<RawDocumentBuf>;
+type Step = (Events, Result<Option<RawDocumentBuf>, mongodb::error::Error>);
+
+enum State {
+    Ready(Box<Events>),
+    /// A step under way. It stays here when `next` is dropped, so that its event is not lost.
+    Waiting(BoxFuture<'static, Step>),
+    Broken(&'static str),
+    /// An error was told: the stream must be opened anew.
+    Lost,
+}
 
 /// One event, or the news that there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,12 +97,39 @@ pub enum TailKind {
 }
 
 impl Tail {
+    pub(super) fn new(database: &Database) -> Self {
+        Self { database: database.clone() }
+    }
+
     /// Opens the stream of a department.
     ///
     /// # Errors
     /// When MongoDB does not answer. A start that the oplog no longer has is told by a `Broken` event instead.
     pub async fn open(&self, department: &DepartmentName, start: &TailStart) -> Result<TailStream, StoreError> {
-        todo!()
+        let mut watch = self.database.watch().pipeline([pipeline(department)]).max_await_time(Duration::from_millis(500));
+        let mut token = StreamToken(Vec::new());
+        let mut state = None;
+        match start {
+            TailStart::At(time) => watch = watch.start_at_operation_time(timestamp(*time)),
+            TailStart::After(after) => {
+                token = after.clone();
+                match mongodb::bson::deserialize_from_slice::<ResumeToken>(&after.0) {
+                    Ok(resume) => watch = watch.start_after(resume),
+                    Err(_) => state = Some(State::Broken("token_of_another_stream")),
+                }
+            }
+        }
+        if state.is_none() {
+            state = Some(match read(watch).await {
+                Ok(stream) => State::Ready(Box::new(stream.with_type::<RawDocumentBuf>())),
+                Err(StoreError::Other(error)) => match broken_by(&error) {
+                    Some(reason) => State::Broken(reason),
+                    None => return Err(StoreError::Other(error)),
+                },
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(TailStream { state: state.unwrap_or(State::Lost), department: department.clone(), token })
     }
 }
 
@@ -76,6 +140,144 @@ impl TailStream {
     /// # Errors
     /// `Unavailable` when MongoDB does not answer: open a new stream after the last token.
     pub async fn next(&mut self) -> Result<TailEvent, StoreError> {
-        todo!()
+        if let State::Ready(_) = self.state
+            && let State::Ready(mut stream) = std::mem::replace(&mut self.state, State::Lost)
+        {
+            self.state = State::Waiting(Box::pin(async move {
+                let step = stream.next_if_any().await;
+                (*stream, step)
+            }));
+        }
+        let step = match &mut self.state {
+            State::Waiting(step) => tokio::time::timeout(READ_WITHIN, step).await,
+            State::Broken(reason) => {
+                let reason = *reason;
+                return Ok(self.bare(TailKind::Broken(reason)));
+            }
+            State::Ready(_) | State::Lost => return Err(lost()),
+        };
+        self.state = State::Lost;
+        let Ok((stream, step)) = step else { return Err(lost()) };
+        let event = match step {
+            Ok(event) => event,
+            Err(error) => match broken_by(&error) {
+                Some(reason) => return Ok(self.break_off(reason)),
+                None => return Err(StoreError::Unavailable(error)),
+            },
+        };
+        if let Some(token) = stream.resume_token().as_ref().and_then(|token| mongodb::bson::serialize_to_vec(token).ok()) {
+            self.token = StreamToken(token);
+        }
+        let alive = stream.is_alive();
+        self.state = State::Ready(Box::new(stream));
+        match event {
+            Some(event) => self.tell(&event),
+            None if alive => Ok(self.bare(TailKind::Idle)),
+            None => Ok(self.break_off("stream_ended")),
+        }
     }
+
+    fn bare(&self, kind: TailKind) -> TailEvent {
+        TailEvent { kind, cluster_time: None, wall_time: None, token: self.token.clone() }
+    }
+
+    fn break_off(&mut self, reason: &'static str) -> TailEvent {
+        self.state = State::Broken(reason);
+        self.bare(TailKind::Broken(reason))
+    }
+
+    fn tell(&mut self, raw: &RawDocumentBuf) -> Result<TailEvent, StoreError> {
+        let operation = raw.get_str("operationType").map_err(|_| corrupt("it has no operation type"))?;
+        let reason = match operation {
+            "drop" => Some("collection_dropped"),
+            "rename" => Some("collection_renamed"),
+            "dropDatabase" => Some("database_dropped"),
+            "invalidate" => Some("invalidated"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            return Ok(self.break_off(reason));
+        }
+        Ok(TailEvent {
+            kind: kind_of(operation, raw)?,
+            cluster_time: raw.get_timestamp("clusterTime").ok().map(cluster_time_of),
+            wall_time: raw.get_datetime("wallTime").ok().map(|at| Timestamp::from_millis(at.timestamp_millis())),
+            token: self.token.clone(),
+        })
+    }
+}
+
+/// What the stream of a department lets through.
+fn pipeline(department: &DepartmentName) -> Document {
+    let name = department.as_str();
+    let own = doc! {
+        "ns.coll": { "$in": ["users", "backups", "restores"] },
+        "documentKey._id.department": name,
+    };
+    let settings = doc! { "ns.coll": "departments", "documentKey._id": name };
+    // Drops and renames of the users, of the whole database, and the end of the stream have no document key.
+    let whole = doc! {
+        "documentKey": { "$exists": false },
+        "$or": [{ "ns.coll": "users" }, { "to.coll": "users" }, { "ns.coll": { "$exists": false } }],
+    };
+    doc! { "$match": { "$or": [own, settings, whole] } }
+}
+
+/// The reason of a stream that cannot go on, by the server's code.
+fn broken_by(error: &mongodb::error::Error) -> Option<&'static str> {
+    match command_code(error)? {
+        136 => Some("stream_too_old"),
+        // 260: not a resume token at all.
+        260 | 280 => Some("token_of_another_stream"),
+        286 => Some("history_lost"),
+        _ => None,
+    }
+}
+
+fn lost() -> StoreError {
+    StoreError::Unavailable(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
+}
+
+fn corrupt(reason: &str) -> StoreError {
+    StoreError::Corrupt { collection: "change stream", reason: reason.to_owned() }
+}
+
+fn kind_of(operation: &str, event: &RawDocumentBuf) -> Result<TailKind, StoreError> {
+    let collection = event.get_document("ns").and_then(|ns| ns.get_str("coll")).map_err(|_| corrupt("no namespace"))?;
+    match collection {
+        "users" => change_of(operation, event).map(TailKind::User),
+        "backups" => Ok(TailKind::Backup { marker: marker_of(event) }),
+        "restores" => Ok(TailKind::Restore),
+        _ => Ok(TailKind::Department),
+    }
+}
+
+fn marker_of(event: &RawDocumentBuf) -> Option<String> {
+    let updated = event.get_document("updateDescription").ok()?.get_document("updatedFields").ok()?;
+    updated.get_str("marker").ok().map(str::to_owned)
+}
+
+fn change_of(operation: &str, event: &RawDocumentBuf) -> Result<Change, StoreError> {
+    let key = event.get_document("documentKey").and_then(|key| key.get_document("_id"));
+    let (_, id) = read_key(key.map_err(|_| corrupt("it has no document key"))?)?;
+    match operation {
+        "insert" | "replace" => {
+            let document = event.get_document("fullDocument").map_err(|_| corrupt("it has no document"))?;
+            match read_user(document) {
+                Ok(user) => Ok(Change::Put(user)),
+                // Written past the validator by somebody else: kept as it is, never left out.
+                Err(_) => Ok(Change::Patch(id, text_of(document, "fullDocument")?)),
+            }
+        }
+        "delete" => Ok(Change::Delete(id)),
+        _ => {
+            let update = event.get_document("updateDescription").map_err(|_| corrupt("it has no description"))?;
+            Ok(Change::Patch(id, text_of(update, "updateDescription")?))
+        }
+    }
+}
+
+fn text_of(raw: &mongodb::bson::RawDocument, name: &str) -> Result<String, StoreError> {
+    let document = Document::try_from(raw).map_err(|_| corrupt("it is not valid BSON"))?;
+    Ok(serde_json::json!({ name: canonical(&document) }).to_string())
 }

@@ -1,0 +1,69 @@
+//! The heads document.
+
+use mongodb::bson::{Bson, Document, doc};
+
+use super::{Fields, binary, date, timestamp};
+use crate::domain::clock::Timestamp;
+use crate::domain::epoch::Epoch;
+use crate::domain::history::{
+    Chain, ClusterTime, Gap, Head, Position, Sequence, Source, StreamToken, Timeline,
+};
+use crate::store::StoreError;
+
+/// What a position sets in a head.
+pub(in crate::store) fn position_document(position: &Position) -> Document {
+    doc! {
+        "sequence": position.sequence.0,
+        "chain": binary(&position.chain.0),
+        "time": date(position.time),
+        "cluster_time": timestamp(position.cluster_time),
+        "token": position.token.as_ref().map_or(Bson::Null, |token| binary(&token.0)),
+    }
+}
+
+/// What a history comes from.
+pub(in crate::store) fn source_document(source: &Source) -> Document {
+    doc! { "replica_set_id": &source.replica_set_id, "users_uuid": &source.users_uuid }
+}
+
+/// All fields of a fresh head but `_id` and `epoch`: timeline 1, sequence 0, at a cluster time.
+pub(in crate::store) fn fresh_head(source: &Source, at: ClusterTime) -> Document {
+    let begin = Position {
+        sequence: Sequence(0),
+        chain: Chain::GENESIS,
+        time: Timestamp::from_millis(i64::from(at.seconds) * 1000),
+        cluster_time: at,
+        token: None,
+    };
+    let mut head = position_document(&begin);
+    head.insert("timeline", 1_i64);
+    head.insert("source", source_document(source));
+    head.insert("gaps", Bson::Array(Vec::new()));
+    head
+}
+
+/// Reads a head.
+pub(in crate::store) fn read_head(document: &Document) -> Result<Head, StoreError> {
+    let fields = Fields::of("heads", document);
+    let source = fields.sub("source")?;
+    Ok(Head {
+        department: fields.parsed("_id")?,
+        epoch: Epoch(fields.int("epoch")?),
+        timeline: Timeline(fields.int("timeline")?),
+        position: Position {
+            sequence: Sequence(fields.int("sequence")?),
+            chain: Chain(fields.hash("chain")?),
+            time: fields.time("time")?,
+            cluster_time: fields.cluster_time("cluster_time")?,
+            token: fields.opt("token", Fields::bytes)?.map(StreamToken),
+        },
+        source: Source { replica_set_id: source.owned("replica_set_id")?, users_uuid: source.owned("users_uuid")? },
+        gaps: fields.list("gaps", |gap| {
+            Ok(Gap {
+                after: Sequence(gap.int("after")?),
+                found_at: gap.time("found_at")?,
+                cause: gap.owned("cause")?,
+            })
+        })?,
+    })
+}

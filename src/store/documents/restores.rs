@@ -1,0 +1,146 @@
+//! The restores document.
+
+use mongodb::bson::{Bson, Document, doc};
+
+use super::names::Named;
+use super::{Fields, cause, cause_of, date, executor, executor_of, long, opt_date};
+use crate::domain::ids::{DepartmentName, RestoreId, UserId};
+use crate::domain::restore::{Plan, PlanSample, Restore, RestoreProgress, RestoreRequest};
+use crate::store::StoreError;
+
+/// The `_id` of a restore.
+pub(in crate::store) fn restore_key(department: &DepartmentName, id: &RestoreId) -> Document {
+    doc! { "department": department.as_str(), "id": id.as_str() }
+}
+
+/// A restore as stored; nobody has taken it up yet.
+pub(in crate::store) fn restore_document(restore: &Restore) -> Document {
+    doc! {
+        "_id": restore_key(&restore.department, &restore.id),
+        "fence": 0_i64,
+        "request": request_document(&restore.request),
+        "state": restore.state.name(),
+        "cause": cause(restore.cause.as_ref()),
+        "requested_by": &restore.requested_by,
+        "requested_at": date(restore.requested_at),
+        "apply": restore.apply,
+        "cancel_requested": restore.cancel_requested,
+        "executed_by": restore.executed_by.as_ref().map(executor),
+        "safety_backup_id": restore.safety_backup_id.as_ref().map(ToString::to_string),
+        "plan": restore.plan.as_ref().map(plan_document),
+        "progress": progress_document(&restore.progress),
+        "started_at": opt_date(restore.started_at),
+        "finished_at": opt_date(restore.finished_at),
+    }
+}
+
+fn request_document(request: &RestoreRequest) -> Document {
+    let users = request.users.as_ref().map(|ids| ids.iter().map(UserId::to_string).collect::<Vec<_>>());
+    doc! {
+        "backup_id": request.backup_id.as_str(),
+        "users": users,
+        "mode": request.mode.name(),
+        "credentials": request.credentials.name(),
+        "locked": request.locked.name(),
+        "on_conflict": request.on_conflict.name(),
+    }
+}
+
+/// A plan as stored.
+pub(in crate::store) fn plan_document(plan: &Plan) -> Document {
+    let sample = |sample: &PlanSample| {
+        Bson::Document(doc! {
+            "action": sample.action.name(),
+            "user_id": sample.user_id.as_str(),
+            "name": &sample.name,
+            "fields": sample.fields.clone(),
+        })
+    };
+    doc! {
+        "creates": long(plan.creates),
+        "updates": long(plan.updates),
+        "deletes": long(plan.deletes),
+        "unchanged": long(plan.unchanged),
+        "security_kept": long(plan.security_kept),
+        "hash": &plan.hash,
+        "samples": plan.samples.iter().map(sample).collect::<Vec<_>>(),
+        "computed_at": date(plan.computed_at),
+    }
+}
+
+/// How far the application has come.
+pub(in crate::store) fn progress_document(progress: &RestoreProgress) -> Document {
+    doc! {
+        "pass": progress.pass.name(),
+        "key": progress.key.as_ref().map(ToString::to_string),
+        "batches": long(progress.batches),
+        "changes_done": long(progress.changes_done),
+        "changes_total": long(progress.changes_total),
+        "conflicts": long(progress.conflicts),
+    }
+}
+
+/// Reads a restore.
+pub(in crate::store) fn read_restore(document: &Document) -> Result<Restore, StoreError> {
+    let fields = Fields::of("restores", document);
+    let key = fields.sub("_id")?;
+    Ok(Restore {
+        id: key.parsed("id")?,
+        department: key.parsed("department")?,
+        request: read_request(&fields.sub("request")?)?,
+        state: fields.named("state")?,
+        cause: fields.opt("cause", cause_of)?,
+        requested_by: fields.owned("requested_by")?,
+        requested_at: fields.time("requested_at")?,
+        apply: fields.flag("apply")?,
+        cancel_requested: fields.flag("cancel_requested")?,
+        executed_by: fields.opt("executed_by", executor_of)?,
+        safety_backup_id: fields.opt("safety_backup_id", Fields::parsed)?,
+        plan: fields.opt("plan", |fields, field| read_plan(&fields.sub(field)?))?,
+        progress: read_progress(&fields.sub("progress")?)?,
+        started_at: fields.opt("started_at", Fields::time)?,
+        finished_at: fields.opt("finished_at", Fields::time)?,
+    })
+}
+
+fn read_request(fields: &Fields<'_>) -> Result<RestoreRequest, StoreError> {
+    Ok(RestoreRequest {
+        backup_id: fields.parsed("backup_id")?,
+        users: fields.opt("users", |fields, field| fields.texts(field, |text| text.parse().ok()))?,
+        mode: fields.named("mode")?,
+        credentials: fields.named("credentials")?,
+        locked: fields.named("locked")?,
+        on_conflict: fields.named("on_conflict")?,
+    })
+}
+
+fn read_plan(fields: &Fields<'_>) -> Result<Plan, StoreError> {
+    Ok(Plan {
+        creates: fields.count("creates")?,
+        updates: fields.count("updates")?,
+        deletes: fields.count("deletes")?,
+        unchanged: fields.count("unchanged")?,
+        security_kept: fields.count("security_kept")?,
+        hash: fields.owned("hash")?,
+        samples: fields.list("samples", |sample| {
+            Ok(PlanSample {
+                action: sample.named("action")?,
+                user_id: sample.parsed("user_id")?,
+                name: sample.owned("name")?,
+                fields: sample.texts("fields", |text| Some(text.to_owned()))?,
+            })
+        })?,
+        computed_at: fields.time("computed_at")?,
+    })
+}
+
+fn read_progress(fields: &Fields<'_>) -> Result<RestoreProgress, StoreError> {
+    Ok(RestoreProgress {
+        pass: fields.named("pass")?,
+        key: fields.opt("key", Fields::parsed)?,
+        batches: fields.count("batches")?,
+        changes_done: fields.count("changes_done")?,
+        changes_total: fields.count("changes_total")?,
+        conflicts: fields.count("conflicts")?,
+    })
+}

@@ -1,0 +1,107 @@
+//! Reads a whole department as of one cluster time, with several cursors, told in order.
+//!
+//! Each piece is a `find` of its own with read concern `{level: snapshot, atClusterTime}`: no transaction, so nothing is
+//! held open. MongoDB keeps that snapshot for 300 s by default; after that it answers `SnapshotTooOld`.
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use mongodb::Database;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::StoreError;
+use super::documents::timestamp;
+use super::documents::users::read_user;
+use super::error::{LONG_READ_WITHIN, read_within};
+use crate::domain::history::ClusterTime;
+use crate::domain::ids::DepartmentName;
+use crate::domain::user::User;
+
+/// Records of one piece.
+const PIECE_RECORDS: i64 = 16_384;
+/// Records of one reply.
+const BATCH_RECORDS: i32 = 5_000;
+
+/// One piece: from a key on, up to the key at which the next one begins.
+struct Piece {
+    from: Bson,
+    to: Option<Bson>,
+}
+
+#[derive(Clone)]
+struct Scan {
+    database: Database,
+    department: DepartmentName,
+    at: ClusterTime,
+}
+
+/// All users of a department as of a cluster time, sorted by id, a piece at a time.
+pub(super) fn scan(
+    database: Database,
+    department: DepartmentName,
+    at: ClusterTime,
+    cursors: usize,
+) -> impl Stream<Item = Result<Vec<User>, StoreError>> + Send + use<> {
+    let scan = Scan { database, department, at };
+    let reader = scan.clone();
+    let begin = scan.key(Bson::MinKey);
+    stream::try_unfold((scan, Some(begin)), |(scan, from)| async move {
+        let Some(from) = from else { return Ok(None) };
+        let to = scan.key_after(&from).await?;
+        Ok(Some((Piece { from, to: to.clone() }, (scan, to))))
+    })
+    .map_ok(move |piece| {
+        let scan = reader.clone();
+        async move { scan.read(piece).await }
+    })
+    .try_buffered(cursors.max(1))
+    .try_filter(|users| futures::future::ready(!users.is_empty()))
+    .boxed()
+}
+
+impl Scan {
+    fn key(&self, id: Bson) -> Bson {
+        Bson::Document(doc! { "department": self.department.as_str(), "id": id })
+    }
+
+    fn find(&self, from: &Bson, to: Option<&Bson>) -> Document {
+        let end = to.cloned().unwrap_or_else(|| self.key(Bson::MaxKey));
+        doc! {
+            "find": "users",
+            "filter": { "_id": { "$gte": from.clone(), "$lt": end } },
+            "sort": { "_id": 1 },
+            "readConcern": { "level": "snapshot", "atClusterTime": timestamp(self.at) },
+        }
+    }
+
+    /// The key at which the next piece begins: a skip over the index alone.
+    async fn key_after(&self, from: &Bson) -> Result<Option<Bson>, StoreError> {
+        let mut command = self.find(from, None);
+        command.extend(doc! { "projection": { "_id": 1 }, "skip": PIECE_RECORDS, "limit": 1 });
+        let found: Vec<Document> = read_within(LONG_READ_WITHIN, async {
+            self.database.run_cursor_command(command).await?.try_collect().await
+        })
+        .await?;
+        Ok(found.into_iter().next().and_then(|mut document| document.remove("_id")))
+    }
+
+    async fn read(&self, piece: Piece) -> Result<Vec<User>, StoreError> {
+        let mut command = self.find(&piece.from, piece.to.as_ref());
+        command.insert("batchSize", BATCH_RECORDS);
+        let batches: Vec<_> = read_within(LONG_READ_WITHIN, async {
+            self.database.run_cursor_command(command).batch_size(5_000).batch().await?.try_collect().await
+        })
+        .await?;
+        let mut users = Vec::new();
+        for batch in &batches {
+            let documents = batch.doc_slices().map_err(StoreError::Other)?;
+            for document in documents {
+                let document = document.ok().and_then(|value| value.as_document());
+                let document = document.ok_or_else(|| StoreError::Corrupt {
+                    collection: "users",
+                    reason: "a reply is not valid BSON".to_owned(),
+                })?;
+                users.push(read_user(document)?);
+            }
+        }
+        Ok(users)
+    }
+}

@@ -1,0 +1,164 @@
+//! Fences, the schedule, backups and restores.
+
+use super::{NOW, backup, department, drop_database, leader, leadership, store};
+use crate::domain::backup::{BackupContent, BackupProgress, BackupState};
+use crate::domain::clock::Timestamp;
+use crate::domain::copies::{Copy, CopyState};
+use crate::domain::epoch::Epoch;
+use crate::domain::history::{Chain, ClusterTime, Sequence, Timeline};
+use crate::domain::ids::RestoreId;
+use crate::domain::restore::{
+    CredentialsPolicy, LockedPolicy, OnConflict, Plan, Restore, RestoreMode, RestoreProgress, RestoreRequest,
+    RestoreState,
+};
+use crate::store::StoreError;
+use crate::store::fences::Claimed;
+
+#[tokio::test]
+async fn a_claim_is_mine_again_after_a_lost_reply_and_stale_for_others() {
+    let store = store().await;
+    assert_eq!(store.fences.claim(&leadership(2), 1).await.unwrap(), Claimed::Mine);
+    assert_eq!(store.fences.claim(&leadership(2), 1).await.unwrap(), Claimed::Mine);
+    let mut other = leadership(2);
+    other.claim = "other".to_owned();
+    assert_eq!(store.fences.claim(&other, 1).await.unwrap(), Claimed::Stale(Epoch(2)));
+    assert_eq!(store.fences.claim(&leadership(1), 1).await.unwrap(), Claimed::Stale(Epoch(2)));
+    assert_eq!(store.fences.epoch(&department()).await.unwrap(), Some(Epoch(2)));
+    drop_database(store).await;
+}
+
+fn content() -> BackupContent {
+    BackupContent {
+        timeline: Timeline(1),
+        sequence: Sequence(5),
+        chain: Chain([1; 32]),
+        taken_at: NOW,
+        cluster_time: ClusterTime { seconds: 1, ordinal: 2 },
+        records: 3,
+        bytes: 4,
+        root: "ab".to_owned(),
+        snapshot: "x.snap".to_owned(),
+        unchanged: false,
+    }
+}
+
+#[tokio::test]
+async fn a_backup_goes_from_queued_to_complete() {
+    let store = store().await;
+    let leadership = leader(&store, 1).await;
+    let backup = backup();
+    store.backups.insert(&backup).await.unwrap();
+    assert!(matches!(store.backups.insert(&backup).await, Err(StoreError::Taken(_))));
+    assert_eq!(store.backups.open(&department()).await.unwrap(), [backup.clone()]);
+    store.backups.take(&leadership, &backup.id, NOW).await.unwrap();
+    let progress = BackupProgress { records_done: 1, records_total: 2, bytes_done: 3 };
+    store.backups.set_progress(&leadership, &backup.id, progress).await.unwrap();
+    let owed = Copy { target: "a".parse().unwrap(), state: CopyState::Owed, verified_at: None, cause: None };
+    store.backups.complete(&leadership, &backup.id, &content(), &[owed], NOW).await.unwrap();
+    let again = store.backups.complete(&leadership, &backup.id, &content(), &[], NOW).await;
+    assert!(matches!(again, Err(StoreError::Stale)), "{again:?}");
+    let done = store.backups.get(&backup.id).await.unwrap().unwrap();
+    assert_eq!((done.state, done.attempt, done.progress), (BackupState::Complete, 1, progress));
+    assert_eq!(done.content, Some(content()));
+    assert_eq!(store.backups.owing(&department(), 10).await.unwrap(), [done.clone()]);
+    assert_eq!(store.backups.newest_complete(&department()).await.unwrap(), Some(done.clone()));
+    let present = Copy { target: "a".parse().unwrap(), state: CopyState::Present, verified_at: Some(NOW), cause: None };
+    store.backups.set_copies(&leadership, &backup.id, &[present]).await.unwrap();
+    assert!(store.backups.owing(&department(), 10).await.unwrap().is_empty());
+    drop_database(store).await;
+}
+
+#[tokio::test]
+async fn a_slot_is_taken_exactly_once() {
+    let store = store().await;
+    let leadership = leader(&store, 1).await;
+    let slot = Timestamp::from_millis(20_000);
+    let (one, two) = (backup(), backup());
+    let (first, second) = tokio::join!(
+        store.departments.take_slot(&leadership, None, slot, 2, Some(&one)),
+        store.departments.take_slot(&leadership, None, slot, 2, Some(&two)),
+    );
+    assert_eq!([first.is_ok(), second.is_ok()].iter().filter(|ok| **ok).count(), 1, "{first:?} {second:?}");
+    assert!(matches!(first.and(second), Err(StoreError::Stale)));
+    assert_eq!(store.backups.open(&department()).await.unwrap().len(), 1);
+    let schedule = store.departments.get(&department()).await.unwrap().unwrap().schedule;
+    assert_eq!((schedule.last_slot, schedule.missed_slots), (Some(slot), 2));
+    drop_database(store).await;
+}
+
+#[cfg(not(feature = "unfenced"))]
+#[tokio::test]
+async fn a_leader_that_was_superseded_writes_nothing() {
+    let store = store().await;
+    let old = leader(&store, 1).await;
+    let backup = backup();
+    store.backups.insert(&backup).await.unwrap();
+    store.backups.take(&old, &backup.id, NOW).await.unwrap();
+    let new = leader(&store, 2).await;
+    store.fences.adopt_jobs(&new).await.unwrap();
+    let before = store.backups.get(&backup.id).await.unwrap();
+    let progress = store.backups.set_progress(&old, &backup.id, BackupProgress::default()).await;
+    assert!(matches!(progress, Err(StoreError::Fenced(Epoch(1)))), "{progress:?}");
+    let complete = store.backups.complete(&old, &backup.id, &content(), &[], NOW).await;
+    assert!(matches!(complete, Err(StoreError::Fenced(Epoch(1)))), "{complete:?}");
+    let slot = store.departments.take_slot(&old, None, NOW, 0, None).await;
+    assert!(matches!(slot, Err(StoreError::Fenced(Epoch(1)))), "{slot:?}");
+    assert_eq!(store.backups.get(&backup.id).await.unwrap(), before);
+    store.backups.complete(&new, &backup.id, &content(), &[], NOW).await.unwrap();
+    drop_database(store).await;
+}
+
+#[tokio::test]
+async fn a_restore_goes_from_queued_to_complete() {
+    let store = store().await;
+    let leadership = leader(&store, 1).await;
+    let restore = Restore {
+        id: RestoreId::from(uuid::Uuid::now_v7()),
+        department: department(),
+        request: RestoreRequest {
+            backup_id: backup().id,
+            users: Some(vec!["u1".parse().unwrap()]),
+            mode: RestoreMode::Exact,
+            credentials: CredentialsPolicy::Restore,
+            locked: LockedPolicy::Unlock,
+            on_conflict: OnConflict::Overwrite,
+        },
+        state: RestoreState::Queued,
+        cause: None,
+        requested_by: "ada".to_owned(),
+        requested_at: NOW,
+        apply: false,
+        cancel_requested: false,
+        executed_by: None,
+        safety_backup_id: None,
+        plan: None,
+        progress: RestoreProgress::default(),
+        started_at: None,
+        finished_at: None,
+    };
+    store.restores.insert(&restore).await.unwrap();
+    assert_eq!(store.restores.get(&restore.id).await.unwrap(), Some(restore.clone()));
+    let taken = store.restores.take(&leadership, &restore.id, NOW).await.unwrap();
+    assert_eq!((taken.state, taken.started_at), (RestoreState::Planning, Some(NOW)));
+    store.restores.set_safety_backup(&leadership, &restore.id, &backup().id).await.unwrap();
+    let plan = Plan {
+        creates: 1,
+        updates: 2,
+        deletes: 3,
+        unchanged: 4,
+        security_kept: 5,
+        hash: "h".to_owned(),
+        samples: Vec::new(),
+        computed_at: NOW,
+    };
+    store.restores.set_plan(&leadership, &restore.id, &plan).await.unwrap();
+    assert!(matches!(store.restores.request_apply(&restore.id, "other").await, Err(StoreError::Stale)));
+    store.restores.request_apply(&restore.id, "h").await.unwrap();
+    store.restores.start_applying(&leadership, &restore.id).await.unwrap();
+    assert_eq!(store.restores.open(&department()).await.unwrap().len(), 1);
+    store.restores.finish(&leadership, &restore.id, RestoreState::Complete, None, NOW).await.unwrap();
+    assert!(matches!(store.restores.request_cancel(&restore.id).await, Err(StoreError::Stale)));
+    let done = store.restores.get(&restore.id).await.unwrap().unwrap();
+    assert_eq!((done.state, done.plan), (RestoreState::Complete, Some(plan)));
+    drop_database(store).await;
+}
