@@ -130,9 +130,10 @@ fn zookeeper(config: &Config, findings: &mut Findings) {
     let timeout = (Duration::from_secs(2)..=Duration::from_secs(30)).contains(&zookeeper.session_timeout);
     findings.need(timeout, "zookeeper.session_timeout", "outside 2s to 30s", "Use 6s.");
     if let Some(Some(auth)) = findings.take(zookeeper.auth()) {
-        let parts = auth.expose_secret().split_once(':').is_some_and(|(user, password)| {
-            !user.is_empty() && !password.is_empty()
-        });
+        let parts = auth
+            .expose_secret()
+            .split_once(':')
+            .is_some_and(|(user, password)| !user.is_empty() && !password.is_empty());
         findings.need(parts, "zookeeper.auth_file", "the file is not user:password", "Write user:password into it.");
     }
 }

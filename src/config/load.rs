@@ -143,10 +143,7 @@ fn with_environment(
     Ok(builder)
 }
 
-fn with_override(
-    builder: ConfigBuilder<DefaultState>,
-    flag: &str,
-) -> Result<ConfigBuilder<DefaultState>, ConfigError> {
+fn with_override(builder: ConfigBuilder<DefaultState>, flag: &str) -> Result<ConfigBuilder<DefaultState>, ConfigError> {
     let Some((key, text)) = flag.split_once('=') else {
         return Err(ConfigError::Shape {
             key: String::new(),

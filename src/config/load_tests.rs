@@ -60,7 +60,8 @@ impl Folder {
 
 #[test]
 fn a_file_with_the_required_keys_is_enough() {
-    let config = Folder::new().load(&[], &[]).unwrap();
+    let folder = Folder::new();
+    let config = folder.load(&[], &[]).unwrap();
     assert_eq!(config.zookeeper.session_timeout, Duration::from_secs(6));
     assert_eq!(config.targets.list.len(), 2);
     assert_eq!(config.auth.bootstrap_token().unwrap().expose_secret(), "t".repeat(40));

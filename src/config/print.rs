@@ -116,7 +116,9 @@ fn without_password(url: &str) -> String {
 fn print_keys(keys: &KeysConfig, toml: &mut Toml) {
     let KeysConfig { recipients, identity_file } = keys;
     let recipients: Vec<String> = recipients.iter().map(|recipient| quoted(recipient)).collect();
-    toml.table("[keys]").line("recipients", format!("[{}]", recipients.join(", "))).path("identity_file", identity_file);
+    toml.table("[keys]")
+        .line("recipients", format!("[{}]", recipients.join(", ")))
+        .path("identity_file", identity_file);
 }
 
 fn print_backup(backup: &BackupConfig, toml: &mut Toml) {
