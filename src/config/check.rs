@@ -91,7 +91,7 @@ fn http(config: &Config, findings: &mut Findings) {
     let http = &config.http;
     let timeout = http.request_timeout >= Duration::from_secs(1);
     findings.need(timeout, "http.request_timeout", "less than a second ends good requests", "Use 1s or more.");
-    let drain = http.drain_timeout <= Duration::from_secs(600);
+    let drain = http.drain_timeout <= Duration::from_mins(10);
     findings.need(drain, "http.drain_timeout", "more than ten minutes", "Use 10m or less.");
     findings.need(http.hash_concurrency != Some(0), "http.hash_concurrency", "0 hashes nothing", "Use 1 or more.");
     findings.need(http.hash_queue >= 1, "http.hash_queue", "0 refuses every password", "Use 1 or more.");
@@ -202,7 +202,7 @@ fn backup_and_restore(config: &Config, findings: &mut Findings) {
     findings.need(chunk, "backup.chunk_records", "not a power of two from 16 to 65536", "Use 4096.");
     let cursors = (1..=16).contains(&backup.scan_cursors);
     findings.need(cursors, "backup.scan_cursors", "outside 1 to 16", "Use 2.");
-    let idle = (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&backup.idle_head_every);
+    let idle = (Duration::from_secs(1)..=Duration::from_hours(1)).contains(&backup.idle_head_every);
     findings.need(idle, "backup.idle_head_every", "outside 1s to 1h", "Use 60s.");
 
     let restore = &config.restore;

@@ -141,7 +141,7 @@ impl Toml {
     }
 
     fn line(&mut self, key: &str, value: impl Display) -> &mut Self {
-        self.0.push_str(&format!("{key} = {value}\n"));
+        self.0.extend([key, " = ", &value.to_string(), "\n"]);
         self
     }
 
