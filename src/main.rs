@@ -1,3 +1,12 @@
 //! The `rollkeeper` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // First of all: MongoDB's driver takes the process-wide provider when it makes its first connection.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("rollkeeper: a TLS provider is installed already");
+        return ExitCode::FAILURE;
+    }
+    rollkeeper::cli::run()
+}

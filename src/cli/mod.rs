@@ -1,1 +1,133 @@
 //! The command line: one file per command.
+//!
+//! Exit codes: 0 it is done; 1 it failed; 2 the usage or the configuration is wrong; 3 a part that it needs (MongoDB,
+//! ZooKeeper) does not answer. What was asked for goes to standard output, everything else to standard error.
+
+mod config;
+mod migrate;
+mod output;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+
+/// It failed.
+const EXIT_FAILURE: u8 = 1;
+/// The usage or the configuration is wrong.
+const EXIT_USAGE: u8 = 2;
+/// A part that the command needs does not answer.
+const EXIT_MISSING: u8 = 3;
+
+/// Keeps user records behind a REST API, and backups of them that can be proved.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rollkeeper",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 a part does not answer."
+)]
+struct Cli {
+    #[command(flatten)]
+    sources: Sources,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+struct Sources {
+    /// The configuration file; else `ROLLKEEPER_CONFIG`, else ./rollkeeper.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Overrides one key, for example `--set http.listen=0.0.0.0:8080`; may be given many times.
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Sources {
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref(), &self.set)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a replica.
+    Serve,
+    /// Prepare the database and the ZooKeeper chroot, then end.
+    Migrate,
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Check or print the configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print the version.
+    Version,
+}
+
+/// Runs the program with the arguments of the process.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version come this way too, with code 0.
+        Err(error) => error.exit(),
+    };
+    let code = match cli.command {
+        Command::Version => output::line(&format!("rollkeeper {}", env!("CARGO_PKG_VERSION"))),
+        Command::Openapi => output::line(&crate::api::openapi_json()),
+        Command::Config(command) => config::run(&command, &cli.sources),
+        Command::Serve => with_config(&cli.sources, serve::run),
+        Command::Migrate => with_config(&cli.sources, migrate::run),
+    };
+    ExitCode::from(code)
+}
+
+/// Loads the configuration, starts the logs and a runtime, and runs a command in it.
+fn with_config<F>(sources: &Sources, command: impl FnOnce(Config) -> F) -> u8
+where
+    F: Future<Output = u8>,
+{
+    let config = match sources.load() {
+        Ok(config) => config,
+        Err(error) => {
+            output::problem(&error);
+            return EXIT_USAGE;
+        }
+    };
+    crate::telemetry::init(&config.telemetry);
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(command(config));
+            // A blocking call that hangs (a stalled disk) must not keep the process alive.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            output::problem(&error);
+            EXIT_FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_the_configuration_stand_before_or_after_the_command() {
+        let cli = Cli::try_parse_from(["rollkeeper", "serve", "--config", "a.toml", "--set", "a.b=c"]).unwrap();
+        assert_eq!(cli.sources.set, ["a.b=c"]);
+        let cli = Cli::try_parse_from(["rollkeeper", "--config", "a.toml", "config", "check"]).unwrap();
+        assert_eq!(cli.sources.config, Some(PathBuf::from("a.toml")));
+    }
+}

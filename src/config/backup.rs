@@ -25,10 +25,10 @@ pub struct BackupConfig {
 impl Default for BackupConfig {
     fn default() -> Self {
         Self {
-            backup_every: Duration::from_secs(3600),
+            backup_every: Duration::from_hours(1),
             chunk_records: 4096,
             scan_cursors: 2,
-            idle_head_every: Duration::from_secs(60),
+            idle_head_every: Duration::from_mins(1),
         }
     }
 }

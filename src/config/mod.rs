@@ -5,18 +5,24 @@
 
 pub mod auth;
 pub mod backup;
+pub mod check;
 pub mod durations;
 pub mod http;
 pub mod keys;
 pub mod load;
 pub mod mongodb;
+pub mod print;
 pub mod replica;
 pub mod restore;
+pub mod secrets;
 pub mod targets;
 pub mod telemetry;
 pub mod zookeeper;
 
 use serde::Deserialize;
+
+pub use check::Finding;
+pub use load::ConfigError;
 
 /// The whole configuration of a replica.
 #[derive(Debug, Clone, Deserialize)]

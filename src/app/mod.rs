@@ -1,0 +1,93 @@
+//! The composition root: everything a replica is made of, built once.
+//!
+//! Rule: building needs no server to answer. What does is in `prepare`, which keeps trying in the background, so that a
+//! replica comes up, says that it lives, and refuses with a cause while MongoDB or the targets are down.
+
+mod identity;
+pub mod prepare;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use tokio::sync::{OnceCell, mpsc, watch};
+
+use crate::backup::Repository;
+use crate::cluster::{Claim, Cluster, Member};
+use crate::config::Config;
+use crate::domain::clock::Clock;
+use crate::domain::ids::{DepartmentName, ReplicaId};
+use crate::shutdown::Shutdown;
+use crate::store::Store;
+use crate::targets::Targets;
+
+/// What handlers and tasks work with. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Who we are.
+    pub replica: ReplicaId,
+    /// MongoDB.
+    pub store: Store,
+    /// ZooKeeper's view.
+    pub cluster: Cluster,
+    /// The targets.
+    pub targets: Targets,
+    /// The repository; absent until it could be opened (MongoDB or all targets down at the start).
+    pub repository: Arc<OnceCell<Repository>>,
+    /// The time.
+    pub clock: Clock,
+    /// The end.
+    pub shutdown: Shutdown,
+    // auth: Arc<api::auth::Tokens> and hasher: Arc<api::passwords::Hasher> come with the API.
+}
+
+/// A replica that is built and not yet running.
+#[derive(Debug)]
+pub struct Built {
+    /// What handlers and tasks work with.
+    pub app: App,
+    /// Elections that this replica wins.
+    pub claims: mpsc::Receiver<Claim>,
+    /// Where the set of departments is told to the elections.
+    pub departments: watch::Sender<Arc<BTreeSet<DepartmentName>>>,
+}
+
+impl App {
+    /// Builds a replica out of its configuration. Works while MongoDB, ZooKeeper and all targets are down.
+    ///
+    /// # Errors
+    /// When a secret cannot be read, or the connection string or a target is not valid.
+    pub async fn build(config: Config) -> anyhow::Result<Built> {
+        let clock = Clock::System;
+        let replica = identity::replica_id(&config.replica)?;
+        let uri = config.mongodb.uri()?;
+        let store =
+            Store::connect(&config.mongodb, uri.expose_secret(), &replica).await.context("connect to MongoDB")?;
+        let targets = Targets::open(&config.targets, clock.clone()).context("open the targets")?;
+        let me = Member {
+            replica: replica.clone(),
+            instance: identity::instance(),
+            url: config.replica.url.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            draining: false,
+        };
+        let (departments, watched) = watch::channel(Arc::new(BTreeSet::new()));
+        let auth = config.zookeeper.auth()?;
+        let (cluster, claims) = Cluster::start(&config.zookeeper, auth, me, watched, clock.clone());
+        // Tokens::bootstrap(&config.auth.bootstrap_token()?) and Hasher::new(&config.http) belong here.
+        let app = Self {
+            config: Arc::new(config),
+            replica,
+            store,
+            cluster,
+            targets,
+            repository: Arc::new(OnceCell::new()),
+            clock,
+            shutdown: Shutdown::default(),
+        };
+        Ok(Built { app, claims, departments })
+    }
+}

@@ -1,0 +1,16 @@
+//! What a command writes for its user.
+
+use std::fmt::Display;
+use std::io::Write;
+
+/// Writes a line to standard output; the exit code says whether it arrived.
+pub(super) fn line(text: &str) -> u8 {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
+    u8::from(written.is_err())
+}
+
+/// Writes a problem to standard error. A terminal that is gone has no reader to tell.
+pub(super) fn problem(problem: &dyn Display) {
+    let _ = writeln!(std::io::stderr().lock(), "rollkeeper: {problem}");
+}

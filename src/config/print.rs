@@ -1,0 +1,164 @@
+//! Writes the effective configuration as TOML, with secrets redacted.
+//!
+//! Rule: every struct is taken apart by name, so that a new key does not compile until somebody decides how it is shown.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Config;
+use super::auth::AuthConfig;
+use super::backup::BackupConfig;
+use super::http::{Argon2Config, HttpConfig};
+use super::keys::KeysConfig;
+use super::mongodb::MongodbConfig;
+use super::replica::ReplicaConfig;
+use super::restore::RestoreConfig;
+use super::targets::{TargetConfig, TargetsConfig};
+use super::telemetry::{LogFormat, TelemetryConfig};
+use super::zookeeper::ZookeeperConfig;
+
+/// What stands for a secret.
+const REDACTED: &str = "***";
+
+impl Config {
+    /// The effective configuration as TOML, defaults included; secrets are `***`.
+    pub fn to_redacted_toml(&self) -> String {
+        let Self { replica, http, mongodb, zookeeper, targets, keys, backup, restore, auth, telemetry } = self;
+        let mut toml = Toml::default();
+        print_replica(replica, &mut toml);
+        print_http(http, &mut toml);
+        print_mongodb(mongodb, &mut toml);
+        print_zookeeper(zookeeper, &mut toml);
+        print_targets(targets, &mut toml);
+        print_keys(keys, &mut toml);
+        print_backup(backup, &mut toml);
+        let RestoreConfig { range_records, range_bytes } = restore;
+        toml.table("[restore]").line("range_records", range_records).line("range_bytes", range_bytes);
+        let AuthConfig { bootstrap_token_file } = auth;
+        toml.table("[auth]").path("bootstrap_token_file", bootstrap_token_file);
+        let TelemetryConfig { format, level } = telemetry;
+        let format = match format {
+            LogFormat::Json => "json",
+            LogFormat::Text => "text",
+        };
+        toml.table("[telemetry]").text("format", format).text("level", level);
+        toml.0
+    }
+}
+
+fn print_replica(replica: &ReplicaConfig, toml: &mut Toml) {
+    let ReplicaConfig { id, url } = replica;
+    toml.table("[replica]");
+    for (key, value) in [("id", id), ("url", url)] {
+        if let Some(value) = value {
+            toml.text(key, value);
+        }
+    }
+}
+
+fn print_http(http: &HttpConfig, toml: &mut Toml) {
+    let HttpConfig { listen, request_timeout, drain_timeout, hash_concurrency, hash_queue, argon2 } = http;
+    toml.table("[http]").text("listen", &listen.to_string());
+    toml.duration("request_timeout", *request_timeout).duration("drain_timeout", *drain_timeout);
+    if let Some(hash_concurrency) = hash_concurrency {
+        toml.line("hash_concurrency", hash_concurrency);
+    }
+    toml.line("hash_queue", hash_queue);
+    let Argon2Config { memory_kib, iterations, parallelism } = argon2;
+    toml.table("[http.argon2]").line("memory_kib", memory_kib).line("iterations", iterations);
+    toml.line("parallelism", parallelism);
+}
+
+fn print_mongodb(mongodb: &MongodbConfig, toml: &mut Toml) {
+    let MongodbConfig { uri, uri_file, database } = mongodb;
+    toml.table("[mongodb]");
+    if uri.is_some() {
+        toml.text("uri", REDACTED);
+    }
+    if let Some(file) = uri_file {
+        toml.path("uri_file", file);
+    }
+    toml.text("database", database);
+}
+
+fn print_zookeeper(zookeeper: &ZookeeperConfig, toml: &mut Toml) {
+    let ZookeeperConfig { connect, chroot, session_timeout, auth_file } = zookeeper;
+    toml.table("[zookeeper]").text("connect", connect).text("chroot", chroot);
+    toml.duration("session_timeout", *session_timeout);
+    if let Some(file) = auth_file {
+        toml.path("auth_file", file);
+    }
+}
+
+fn print_targets(targets: &TargetsConfig, toml: &mut Toml) {
+    let TargetsConfig { write_quorum, operation_timeout, list } = targets;
+    toml.table("[targets]");
+    if let Some(quorum) = write_quorum {
+        toml.line("write_quorum", quorum);
+    }
+    toml.duration("operation_timeout", *operation_timeout);
+    for TargetConfig { name, url } in list {
+        toml.table("[[targets.list]]").text("name", name).text("url", &without_password(url));
+    }
+}
+
+fn without_password(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() => {
+            // Only a URL that cannot have a password refuses one, and this one has it.
+            if parsed.set_password(Some(REDACTED)).is_err() { REDACTED.to_owned() } else { parsed.to_string() }
+        }
+        _ => url.to_owned(),
+    }
+}
+
+fn print_keys(keys: &KeysConfig, toml: &mut Toml) {
+    let KeysConfig { recipients, identity_file } = keys;
+    let recipients: Vec<String> = recipients.iter().map(|recipient| quoted(recipient)).collect();
+    toml.table("[keys]")
+        .line("recipients", format!("[{}]", recipients.join(", ")))
+        .path("identity_file", identity_file);
+}
+
+fn print_backup(backup: &BackupConfig, toml: &mut Toml) {
+    let BackupConfig { backup_every, chunk_records, scan_cursors, idle_head_every } = backup;
+    toml.table("[backup]").duration("backup_every", *backup_every).line("chunk_records", chunk_records);
+    toml.line("scan_cursors", scan_cursors).duration("idle_head_every", *idle_head_every);
+}
+
+#[derive(Default)]
+struct Toml(String);
+
+impl Toml {
+    fn table(&mut self, header: &str) -> &mut Self {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.0.push_str(header);
+        self.0.push('\n');
+        self
+    }
+
+    fn line(&mut self, key: &str, value: impl Display) -> &mut Self {
+        self.0.extend([key, " = ", &value.to_string(), "\n"]);
+        self
+    }
+
+    fn text(&mut self, key: &str, value: &str) -> &mut Self {
+        self.line(key, quoted(value))
+    }
+
+    fn path(&mut self, key: &str, value: &Path) -> &mut Self {
+        self.text(key, &value.to_string_lossy())
+    }
+
+    fn duration(&mut self, key: &str, value: Duration) -> &mut Self {
+        self.text(key, &humantime::format_duration(value).to_string())
+    }
+}
+
+/// A JSON string is a TOML string, escapes included.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
