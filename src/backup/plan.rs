@@ -185,3 +185,24 @@ pub fn describe(change: &PlannedChange, request: &RestoreRequest) -> PlanSample 
         fields: fields.into_iter().map(str::to_owned).collect(),
     }
 }
+
+/// Up to `limit` changes of a plan after an id, in the order of ids.
+///
+/// # Errors
+/// When a chunk of either snapshot cannot be read and verified.
+pub async fn changes_page(
+    wanted: &Snapshot,
+    live: &Snapshot,
+    request: &RestoreRequest,
+    after: Option<&UserId>,
+    limit: usize,
+) -> Result<Vec<PlanSample>, BackupError> {
+    let mut comparison = Comparison::open(wanted, live, request, after).await?;
+    let mut changes = Vec::new();
+    while changes.len() < limit
+        && let Some(change) = comparison.next_change().await?
+    {
+        changes.push(describe(&change, request));
+    }
+    Ok(changes)
+}

@@ -72,7 +72,7 @@ impl Store {
             departments: departments::Departments::new(&database),
             backups: backups::Backups::new(&database),
             restores: restores::Restores::new(&database),
-            restore_batches: restore_batches::RestoreBatches {},
+            restore_batches: restore_batches::RestoreBatches::new(&database),
             fences: fences::Fences::new(&database),
             heads: heads::Heads::new(&database),
             repository: repository::RepositoryRecord::new(&database),

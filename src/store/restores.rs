@@ -8,7 +8,7 @@ use super::StoreError;
 use super::backups::page_filter;
 use super::documents::names::Named as _;
 use super::documents::restores::{plan_document, read_restore, restore_document, restore_key};
-use super::documents::{cause as cause_document, date, executor};
+use super::documents::{cause as cause_document, date, executor, long};
 use super::error::{read, write};
 use super::fences::{fenced_or_stale, not_above};
 use super::txn::Txn;
@@ -182,6 +182,7 @@ impl Restores {
         let set = doc! {
             "state": RestoreState::Planned.name(),
             "plan": plan_document(plan),
+            "progress.changes_total": long(plan.changes()),
             "fence": leadership.epoch.0,
         };
         self.move_on(leadership, id, &["planning"], doc! { "$set": set }).await.map(drop)
