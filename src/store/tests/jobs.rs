@@ -162,3 +162,27 @@ async fn a_restore_goes_from_queued_to_complete() {
     assert_eq!((done.state, done.plan), (RestoreState::Complete, Some(plan)));
     drop_database(store).await;
 }
+
+#[cfg(not(feature = "unfenced"))]
+#[tokio::test]
+async fn a_transaction_that_a_claim_overtakes_does_not_commit() {
+    let store = store().await;
+    let old = leader(&store, 1).await;
+    let backup = backup();
+    store.backups.insert_fenced(&old, &backup).await.unwrap();
+    assert!(matches!(store.backups.insert_fenced(&old, &backup).await, Err(StoreError::Taken(_))));
+    let mut txn = crate::store::txn::Txn::fenced(&store.database, &old).await.unwrap();
+    let ended = loop {
+        let filter = mongodb::bson::doc! { "_id.id": backup.id.as_str() };
+        let update = mongodb::bson::doc! { "$set": { "state": "failed" } };
+        let outcome = txn.set("backups", filter, update).await.map(drop);
+        store.fences.claim(&leadership(2), 2).await.unwrap();
+        match txn.finish(outcome).await {
+            Ok(None) => {}
+            ended => break ended,
+        }
+    };
+    assert!(matches!(ended, Err(StoreError::Fenced(Epoch(1)))), "{ended:?}");
+    assert_eq!(store.backups.get(&backup.id).await.unwrap().unwrap().state, BackupState::Queued);
+    drop_database(store).await;
+}
