@@ -26,14 +26,14 @@ use crate::domain::user::Rev;
 #[derive(Debug, Clone)]
 pub struct Departments {
     database: Database,
-    departments: Collection<Document>,
+    collection: Collection<Document>,
     /// Where the watch of `changed` goes on, so that nothing is missed between two calls.
     watched: Arc<tokio::sync::Mutex<Option<ResumeToken>>>,
 }
 
 impl Departments {
     pub(super) fn new(database: &Database) -> Self {
-        Self { database: database.clone(), departments: database.collection("departments"), watched: Arc::default() }
+        Self { database: database.clone(), collection: database.collection("departments"), watched: Arc::default() }
     }
 
     /// One department, deleted ones included.
@@ -41,7 +41,7 @@ impl Departments {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn get(&self, name: &DepartmentName) -> Result<Option<Department>, StoreError> {
-        let found = read(self.departments.find_one(doc! { "_id": name.as_str() })).await?;
+        let found = read(self.collection.find_one(doc! { "_id": name.as_str() })).await?;
         found.as_ref().map(read_department).transpose()
     }
 
@@ -55,7 +55,7 @@ impl Departments {
             filter.insert("_id", doc! { "$gt": after.as_str() });
         }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let find = self.departments.find(filter).sort(doc! { "_id": 1 }).limit(limit);
+        let find = self.collection.find(filter).sort(doc! { "_id": 1 }).limit(limit);
         let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
         found.iter().map(read_department).collect()
     }
@@ -65,7 +65,7 @@ impl Departments {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn names(&self) -> Result<Vec<DepartmentName>, StoreError> {
-        let find = self.departments.find(doc! {}).projection(doc! { "_id": 1 }).sort(doc! { "_id": 1 });
+        let find = self.collection.find(doc! {}).projection(doc! { "_id": 1 }).sort(doc! { "_id": 1 });
         let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
         let name = |document: &Document| {
             document.get_str("_id").ok().and_then(|name| name.parse().ok()).ok_or_else(|| StoreError::Corrupt {
@@ -125,7 +125,7 @@ impl Departments {
             "rev": rev_bits(department.rev),
             "updated_at": date(department.updated_at),
         };
-        let done = write(self.departments.update_one(filter, doc! { "$set": set })).await?;
+        let done = write(self.collection.update_one(filter, doc! { "$set": set })).await?;
         if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
     }
 
@@ -144,7 +144,7 @@ impl Departments {
         let state = if deleted { DepartmentState::Deleted } else { DepartmentState::Active };
         let filter = doc! { "_id": name.as_str(), "rev": rev_bits(guard) };
         let set = doc! { "state": state.name(), "rev": rev_bits(rev), "updated_at": date(now) };
-        let done = write(self.departments.update_one(filter, doc! { "$set": set })).await?;
+        let done = write(self.collection.update_one(filter, doc! { "$set": set })).await?;
         if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
     }
 
@@ -183,7 +183,7 @@ impl Departments {
     async fn wait_for_change(&self) -> mongodb::error::Result<()> {
         let mut watched = self.watched.lock().await;
         let pipeline = [doc! { "$match": { "operationType": { "$ne": "update" } } }];
-        let mut watch = self.departments.watch().pipeline(pipeline).max_await_time(std::time::Duration::from_secs(1));
+        let mut watch = self.collection.watch().pipeline(pipeline).max_await_time(std::time::Duration::from_secs(1));
         let first = watched.is_none();
         if let Some(token) = watched.clone() {
             watch = watch.resume_after(token);

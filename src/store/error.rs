@@ -68,7 +68,7 @@ pub(super) const READ_WITHIN: Duration = Duration::from_secs(5);
 /// How long a write may take before its outcome counts as unknown.
 pub(super) const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a read over a whole department may take.
-pub(super) const LONG_READ_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const LONG_READ_WITHIN: Duration = Duration::from_mins(1);
 
 /// Runs a read: whatever stops it before an answer means that MongoDB is not available.
 pub(super) async fn read<T>(operation: impl IntoFuture<Output = mongodb::error::Result<T>>) -> Result<T, StoreError> {

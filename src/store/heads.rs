@@ -4,11 +4,11 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 use mongodb::{Collection, Database};
 
+use super::StoreError;
 use super::documents::heads::{fresh_head, position_document, read_head, source_document};
 use super::documents::{cluster_time_of, date, timestamp};
 use super::error::{read, write};
 use super::fences::exact_epoch;
-use super::StoreError;
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Leadership;
 use crate::domain::history::{Chain, ClusterTime, Head, Position, Source};

@@ -39,7 +39,10 @@ impl Store {
             doc! { "$set": { "expires_at": mongodb::bson::DateTime::from_millis(0) } },
         );
         if let Err(error) = write(free).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "free the lock of migrations; it expires by itself");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "free the lock of migrations; it expires by itself"
+            );
         }
         outcome
     }

@@ -21,7 +21,6 @@ pub mod users;
 #[cfg(test)]
 mod tests;
 
-
 use std::time::Duration;
 
 use futures::TryStreamExt as _;

@@ -5,6 +5,7 @@
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use mongodb::Database;
+use mongodb::bson::raw::RawBsonRef;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::StoreError;
@@ -94,7 +95,7 @@ impl Scan {
         for batch in &batches {
             let documents = batch.doc_slices().map_err(StoreError::Other)?;
             for document in documents {
-                let document = document.ok().and_then(|value| value.as_document());
+                let document = document.ok().and_then(RawBsonRef::as_document);
                 let document = document.ok_or_else(|| StoreError::Corrupt {
                     collection: "users",
                     reason: "a reply is not valid BSON".to_owned(),

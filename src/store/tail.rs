@@ -106,7 +106,8 @@ impl Tail {
     /// # Errors
     /// When MongoDB does not answer. A start that the oplog no longer has is told by a `Broken` event instead.
     pub async fn open(&self, department: &DepartmentName, start: &TailStart) -> Result<TailStream, StoreError> {
-        let mut watch = self.database.watch().pipeline([pipeline(department)]).max_await_time(Duration::from_millis(500));
+        let mut watch =
+            self.database.watch().pipeline([pipeline(department)]).max_await_time(Duration::from_millis(500));
         let mut token = StreamToken(Vec::new());
         let mut state = None;
         match start {
@@ -165,7 +166,9 @@ impl TailStream {
                 None => return Err(StoreError::Unavailable(error)),
             },
         };
-        if let Some(token) = stream.resume_token().as_ref().and_then(|token| mongodb::bson::serialize_to_vec(token).ok()) {
+        if let Some(token) =
+            stream.resume_token().as_ref().and_then(|token| mongodb::bson::serialize_to_vec(token).ok())
+        {
             self.token = StreamToken(token);
         }
         let alive = stream.is_alive();

@@ -86,7 +86,7 @@ impl Txn {
     /// All documents of a collection that match, as the transaction sees them.
     pub(super) async fn find(&mut self, collection: &str, filter: Document) -> Result<Vec<Document>, StoreError> {
         let found = self.database.collection::<Document>(collection);
-        let session = &mut self.session;
+        let session = self.session();
         read(async move {
             let mut cursor = found.find(filter).session(&mut *session).await?;
             let mut documents = Vec::new();

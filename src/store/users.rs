@@ -18,7 +18,7 @@ use crate::domain::user::{Rev, User};
 #[derive(Debug, Clone)]
 pub struct Users {
     database: Database,
-    users: Collection<Document>,
+    collection: Collection<Document>,
     raw: Collection<RawDocumentBuf>,
 }
 
@@ -45,7 +45,7 @@ pub struct UserFilter {
 
 impl Users {
     pub(super) fn new(database: &Database) -> Self {
-        Self { database: database.clone(), users: database.collection("users"), raw: database.collection("users") }
+        Self { database: database.clone(), collection: database.collection("users"), raw: database.collection("users") }
     }
 
     /// The user with an id, in any department.
@@ -62,7 +62,7 @@ impl Users {
     /// # Errors
     /// `Taken` when the id or the name is in use.
     pub async fn insert(&self, user: &User) -> Result<(), StoreError> {
-        write(self.users.insert_one(user_document(user))).await.map(drop)
+        write(self.collection.insert_one(user_document(user))).await.map(drop)
     }
 
     /// Inserts many records in one unordered command; the result of each stands at its place.
@@ -74,11 +74,13 @@ impl Users {
             return Ok(Vec::new());
         }
         let mut results: Vec<Result<(), StoreError>> = users.iter().map(|_| Ok(())).collect();
-        let insert = self.users.insert_many(users.iter().map(user_document)).ordered(false);
+        let insert = self.collection.insert_many(users.iter().map(user_document)).ordered(false);
         let error = match tokio::time::timeout(WRITE_WITHIN, insert.into_future()).await {
             Ok(Ok(_)) => return Ok(results),
             Ok(Err(error)) => error,
-            Err(_) => return Err(StoreError::OutcomeUnknown(std::io::Error::from(std::io::ErrorKind::TimedOut).into())),
+            Err(_) => {
+                return Err(StoreError::OutcomeUnknown(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
+            }
         };
         let ErrorKind::InsertMany(failed) = &*error.kind else { return Err(StoreError::of_write(error)) };
         if failed.write_concern_error.is_some() {
@@ -103,7 +105,7 @@ impl Users {
     /// `Stale` when it is not, `Taken` when the new name is in use.
     pub async fn replace(&self, user: &User, guard: Rev) -> Result<(), StoreError> {
         let filter = doc! { "_id": user_key(&user.department, &user.id), "rev": rev_bits(guard) };
-        let done = write(self.users.replace_one(filter, user_document(user))).await?;
+        let done = write(self.collection.replace_one(filter, user_document(user))).await?;
         if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
     }
 
@@ -113,7 +115,7 @@ impl Users {
     /// `Stale` when it is not.
     pub async fn delete(&self, department: &DepartmentName, id: &UserId, guard: Rev) -> Result<(), StoreError> {
         let filter = doc! { "_id": user_key(department, id), "rev": rev_bits(guard) };
-        let done = write(self.users.delete_one(filter)).await?;
+        let done = write(self.collection.delete_one(filter)).await?;
         if done.deleted_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
     }
 
@@ -175,7 +177,7 @@ impl Users {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn count(&self, department: &DepartmentName) -> Result<u64, StoreError> {
-        let count = self.users.count_documents(doc! { "_id": range_of(department) });
+        let count = self.collection.count_documents(doc! { "_id": range_of(department) });
         read_within(LONG_READ_WITHIN, count).await
     }
 

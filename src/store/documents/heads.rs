@@ -5,9 +5,7 @@ use mongodb::bson::{Bson, Document, doc};
 use super::{Fields, binary, date, timestamp};
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Epoch;
-use crate::domain::history::{
-    Chain, ClusterTime, Gap, Head, Position, Sequence, Source, StreamToken, Timeline,
-};
+use crate::domain::history::{Chain, ClusterTime, Gap, Head, Position, Sequence, Source, StreamToken, Timeline};
 use crate::store::StoreError;
 
 /// What a position sets in a head.
@@ -59,11 +57,7 @@ pub(in crate::store) fn read_head(document: &Document) -> Result<Head, StoreErro
         },
         source: Source { replica_set_id: source.owned("replica_set_id")?, users_uuid: source.owned("users_uuid")? },
         gaps: fields.list("gaps", |gap| {
-            Ok(Gap {
-                after: Sequence(gap.int("after")?),
-                found_at: gap.time("found_at")?,
-                cause: gap.owned("cause")?,
-            })
+            Ok(Gap { after: Sequence(gap.int("after")?), found_at: gap.time("found_at")?, cause: gap.owned("cause")? })
         })?,
     })
 }

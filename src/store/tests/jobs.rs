@@ -49,7 +49,7 @@ async fn a_backup_goes_from_queued_to_complete() {
     let backup = backup();
     store.backups.insert(&backup).await.unwrap();
     assert!(matches!(store.backups.insert(&backup).await, Err(StoreError::Taken(_))));
-    assert_eq!(store.backups.open(&department()).await.unwrap(), [backup.clone()]);
+    assert_eq!(store.backups.open(&department()).await.unwrap(), std::slice::from_ref(&backup));
     store.backups.take(&leadership, &backup.id, NOW).await.unwrap();
     let progress = BackupProgress { records_done: 1, records_total: 2, bytes_done: 3 };
     store.backups.set_progress(&leadership, &backup.id, progress).await.unwrap();
@@ -60,7 +60,7 @@ async fn a_backup_goes_from_queued_to_complete() {
     let done = store.backups.get(&backup.id).await.unwrap().unwrap();
     assert_eq!((done.state, done.attempt, done.progress), (BackupState::Complete, 1, progress));
     assert_eq!(done.content, Some(content()));
-    assert_eq!(store.backups.owing(&department(), 10).await.unwrap(), [done.clone()]);
+    assert_eq!(store.backups.owing(&department(), 10).await.unwrap(), std::slice::from_ref(&done));
     assert_eq!(store.backups.newest_complete(&department()).await.unwrap(), Some(done.clone()));
     let present = Copy { target: "a".parse().unwrap(), state: CopyState::Present, verified_at: Some(NOW), cause: None };
     store.backups.set_copies(&leadership, &backup.id, &[present]).await.unwrap();
@@ -160,5 +160,29 @@ async fn a_restore_goes_from_queued_to_complete() {
     assert!(matches!(store.restores.request_cancel(&restore.id).await, Err(StoreError::Stale)));
     let done = store.restores.get(&restore.id).await.unwrap().unwrap();
     assert_eq!((done.state, done.plan), (RestoreState::Complete, Some(plan)));
+    drop_database(store).await;
+}
+
+#[cfg(not(feature = "unfenced"))]
+#[tokio::test]
+async fn a_transaction_that_a_claim_overtakes_does_not_commit() {
+    let store = store().await;
+    let old = leader(&store, 1).await;
+    let backup = backup();
+    store.backups.insert_fenced(&old, &backup).await.unwrap();
+    assert!(matches!(store.backups.insert_fenced(&old, &backup).await, Err(StoreError::Taken(_))));
+    let mut txn = crate::store::txn::Txn::fenced(&store.database, &old).await.unwrap();
+    let ended = loop {
+        let filter = mongodb::bson::doc! { "_id.id": backup.id.as_str() };
+        let update = mongodb::bson::doc! { "$set": { "state": "failed" } };
+        let outcome = txn.set("backups", filter, update).await.map(drop);
+        store.fences.claim(&leadership(2), 2).await.unwrap();
+        match txn.finish(outcome).await {
+            Ok(None) => {}
+            ended => break ended,
+        }
+    };
+    assert!(matches!(ended, Err(StoreError::Fenced(Epoch(1)))), "{ended:?}");
+    assert_eq!(store.backups.get(&backup.id).await.unwrap().unwrap().state, BackupState::Queued);
     drop_database(store).await;
 }

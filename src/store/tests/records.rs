@@ -134,3 +134,17 @@ async fn a_head_of_a_higher_epoch_is_not_taken_back() {
     assert!(matches!(store.heads.take(&old, &source).await, Err(StoreError::Fenced(_))));
     drop_database(store).await;
 }
+
+#[tokio::test]
+async fn a_dead_server_is_unavailable_soon_and_a_bad_address_never_shows() {
+    let config = crate::config::mongodb::MongodbConfig { uri: None, uri_file: None, database: "x".to_owned() };
+    let replica = "test".parse().unwrap();
+    let store = Store::connect(&config, "mongodb://127.0.0.1:1/?replicaSet=rs0", &replica).await.unwrap();
+    let ada = user("a1", "Ada");
+    let both = async { tokio::join!(store.users.get(&ada.id), store.users.insert(&ada)) };
+    let (read, write) = tokio::time::timeout(std::time::Duration::from_secs(4), both).await.unwrap();
+    assert!(matches!(read, Err(StoreError::Unavailable(_))), "{read:?}");
+    assert!(matches!(write, Err(StoreError::Unavailable(_))), "{write:?}");
+    let bad = Store::connect(&config, "mongo://u:secret@x", &replica).await.unwrap_err();
+    assert!(!format!("{bad:?}").contains("secret"));
+}
