@@ -68,7 +68,10 @@ async fn connect(config: &ZookeeperConfig, auth: Option<&SecretString>) -> Resul
                 .to_owned(),
         },
         Error::BadArguments(reason) => ClusterError {
-            message: format!("zookeeper.connect is `{}`, which is wrong ({reason}); write host:port,host:port.", config.connect),
+            message: format!(
+                "zookeeper.connect is `{}`, which is wrong ({reason}); write host:port,host:port.",
+                config.connect
+            ),
         },
         _ => silent(config),
     })
@@ -93,7 +96,9 @@ fn refused(path: &str, error: &Error) -> ClusterError {
             "ZooKeeper refused the ACL of {path}; check that zookeeper.auth_file holds `user:password` and that the \
              servers allow digest authentication."
         ),
-        other => format!("ZooKeeper could not create or read {path} ({other}); try again when the ensemble is healthy."),
+        other => {
+            format!("ZooKeeper could not create or read {path} ({other}); try again when the ensemble is healthy.")
+        }
     };
     ClusterError { message }
 }

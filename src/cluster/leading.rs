@@ -152,9 +152,7 @@ impl Election {
         let epoch = known.max(won.leadership.epoch.0).to_string();
         let work = async {
             let mut writer = session.client.new_multi_writer();
-            writer
-                .add_set_data(&self.paths.epoch, epoch.as_bytes(), Some(won.epoch_version))
-                .map_err(Failure::from)?;
+            writer.add_set_data(&self.paths.epoch, epoch.as_bytes(), Some(won.epoch_version)).map_err(Failure::from)?;
             writer.add_delete(&self.paths.leader, None).map_err(Failure::from)?;
             op(writer.commit()).await
         };

@@ -133,6 +133,15 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_ends_with_its_leadership() {
+        let ended = CancellationToken::new();
+        let lease = Lease::for_test(Duration::from_secs(60), ended.clone());
+        assert!(lease.holds());
+        ended.cancel();
+        assert!(!lease.holds());
+    }
+
+    #[test]
     fn losing_the_session_ends_every_leadership() {
         let keeper = LeaseKeeper::new();
         keeper.renew(boottime(), Duration::from_secs(60));

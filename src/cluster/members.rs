@@ -7,10 +7,10 @@ use futures::future::try_join_all;
 use tokio::time::sleep;
 use zookeeper_client::{Error, OneshotWatcher};
 
+use super::Member;
 use super::nodes::{self, ReplicaNode};
 use super::session::{Failure, Session, op};
 use super::shared::{Shared, jittered};
-use super::Member;
 
 /// Keeps the members in the view, until dropped.
 pub(super) async fn follow(shared: &Shared, session: &Arc<Session>) {

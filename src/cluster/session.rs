@@ -140,7 +140,11 @@ async fn live(shared: &Arc<Shared>, client: Client, asked: Duration) {
     let session = Arc::new(Session { client, id, reconnects: watch::Sender::new(0), gone: gone.clone() });
     tracing::info!(session = format!("{id:#x}"), "session with ZooKeeper");
     let work = async {
-        tokio::join!(heartbeat(shared, &session, span), members::follow(shared, &session), follow_state(shared, &session));
+        tokio::join!(
+            heartbeat(shared, &session, span),
+            members::follow(shared, &session),
+            follow_state(shared, &session)
+        );
     };
     tokio::select! {
         () = work => {}
