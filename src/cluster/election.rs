@@ -77,6 +77,33 @@ impl Election {
             }
         }
         self.shared.show_leader(&self.department, None);
+        self.clean().await;
+    }
+
+    /// A removed department leaves no leader node behind, also when the connection was down as it went. A draining
+    /// replica closes its session, which does the same.
+    async fn clean(&self) {
+        for _ in 0..100 {
+            let Some(session) = self.shared.session.borrow().clone() else { return };
+            if self.shared.retiring.is_cancelled() || self.clean_once(&session).await.is_ok() {
+                return;
+            }
+            sleep(jittered(Duration::from_millis(300))).await;
+        }
+    }
+
+    async fn clean_once(&self, session: &Session) -> Result<(), Failure> {
+        if !session.is_connected() {
+            return Err(Failure::Unknown("disconnected".to_owned()));
+        }
+        let epoch = op(session.client.check_stat(&self.paths.epoch)).await?;
+        let leader = op(session.client.check_stat(&self.paths.leader)).await?;
+        match (epoch, leader) {
+            (Some(epoch), Some(leader)) if leader.ephemeral_owner == session.id => {
+                self.delete_leader(session, epoch.version).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits for a connected session whose lease holds; none when retired.
@@ -135,7 +162,7 @@ impl Election {
         }
         self.pending = None;
         self.eager = false;
-        self.shared.show_leader(&self.department, node.as_ref().and_then(LeaderNode::leader));
+        self.shared.show_leader(&self.department, node.as_ref().and_then(LeaderNode::leader).as_ref());
         self.until_news(session, watcher, &mut reconnects).await;
         Ok(())
     }
@@ -209,6 +236,9 @@ impl Election {
         let won = self.claim(session, counter, epoch_version).await?;
         if let Some(won) = won {
             self.lead(session, won).await;
+        } else {
+            // We may have read from a server that lags behind.
+            self.pause(jittered(Duration::from_millis(50))).await;
         }
         drop(place);
         Ok(())
@@ -222,6 +252,7 @@ impl Election {
         if self.eager {
             return self.shared.place(usize::MAX);
         }
+        self.members_known().await;
         let (rank, cap) = {
             let view = self.shared.view.borrow();
             let departments = self.shared.departments.borrow().len();
@@ -234,6 +265,15 @@ impl Election {
         }
         sleep(ABOVE_CAP).await;
         self.shared.place(usize::MAX)
+    }
+
+    /// Waits until the members were read, so that the first replica up does not take its rank for the only one. Not for
+    /// long: a leader matters more than the right one.
+    async fn members_known(&self) {
+        let mut views = self.shared.view.subscribe();
+        let me = &self.shared.me.replica;
+        let known = views.wait_for(|view| view.members.iter().any(|member| member.replica == *me));
+        let _ = tokio::time::timeout(Duration::from_secs(1), known).await;
     }
 
     /// Claims: raises the epoch and creates the leader node, both or neither. None when somebody was faster.

@@ -33,7 +33,7 @@ impl Election {
             Some(Verdict::Lead) => {
                 tracing::info!(department.id = %self.department, epoch = %won.leadership.epoch, "leading");
                 if !ended.is_cancelled() {
-                    self.shared.show_leader(&self.department, Some(won.leader.clone()));
+                    self.shared.show_leader(&self.department, Some(&won.leader));
                     self.hold(session, &won, &signals, &ended).await;
                 }
                 ended.cancel();

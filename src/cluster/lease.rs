@@ -112,13 +112,13 @@ mod tests {
     fn a_lapsed_lease_never_holds_again_though_the_next_one_does() {
         let keeper = LeaseKeeper::new();
         assert!(keeper.issue().is_none());
-        keeper.renew(boottime(), Duration::from_secs(60));
+        keeper.renew(boottime(), Duration::from_mins(1));
         let (first, ended) = keeper.issue().unwrap();
         assert!(first.holds());
 
         lock(&keeper.0).until = boottime();
         assert!(!first.holds(), "its time is over though nobody has checked");
-        keeper.renew(boottime(), Duration::from_secs(60));
+        keeper.renew(boottime(), Duration::from_mins(1));
 
         assert!(ended.is_cancelled());
         assert!(!first.holds());
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_lease_ends_with_its_leadership() {
         let ended = CancellationToken::new();
-        let lease = Lease::for_test(Duration::from_secs(60), ended.clone());
+        let lease = Lease::for_test(Duration::from_mins(1), ended.clone());
         assert!(lease.holds());
         ended.cancel();
         assert!(!lease.holds());
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn losing_the_session_ends_every_leadership() {
         let keeper = LeaseKeeper::new();
-        keeper.renew(boottime(), Duration::from_secs(60));
+        keeper.renew(boottime(), Duration::from_mins(1));
         let (lease, ended) = keeper.issue().unwrap();
         keeper.lose();
         assert!(ended.is_cancelled() && !lease.holds());

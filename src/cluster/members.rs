@@ -25,7 +25,7 @@ pub(super) async fn follow(shared: &Shared, session: &Arc<Session>) {
         }
         match read(session).await {
             Ok((members, watcher)) => {
-                shared.show_members(members);
+                shared.show_members(&members);
                 tokio::select! {
                     _ = watcher.changed() => {}
                     _ = reconnects.changed() => {}

@@ -218,7 +218,7 @@ async fn heartbeat(shared: &Shared, session: &Arc<Session>, span: Duration) {
         let write = session.client.set_data(&path, &value, None);
         match timeout(span / 4, write).await {
             Ok(Ok(stat)) if stat.ephemeral_owner == session.id => {
-                if boottime() - begun < span / 4 {
+                if boottime() < begun + span / 4 {
                     shared.lease.renew(begun, span / 2);
                 }
                 publish(shared, session);

@@ -73,15 +73,15 @@ impl Shared {
     }
 
     /// Shows the members.
-    pub(super) fn show_members(&self, members: Vec<Member>) {
-        self.change(|view| view.members != members, |view| view.members.clone_from(&members));
+    pub(super) fn show_members(&self, members: &[Member]) {
+        self.change(|view| view.members != members, |view| view.members = members.to_vec());
     }
 
     /// Shows the leader of a department, or that there is none.
-    pub(super) fn show_leader(&self, department: &DepartmentName, leader: Option<Leader>) {
+    pub(super) fn show_leader(&self, department: &DepartmentName, leader: Option<&Leader>) {
         self.change(
-            |view| view.leaders.get(department) != leader.as_ref(),
-            |view| match &leader {
+            |view| view.leaders.get(department) != leader,
+            |view| match leader {
                 Some(leader) => drop(view.leaders.insert(department.clone(), leader.clone())),
                 None => drop(view.leaders.remove(department)),
             },
@@ -110,7 +110,7 @@ impl Shared {
         });
     }
 
-    /// A place among the departments that this replica leads; none at `cap`, unless forced.
+    /// A place among the departments that this replica leads; none at `cap`.
     pub(super) fn place(&self, cap: usize) -> Option<Place> {
         let taken = self.load.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |load| (load < cap).then_some(load + 1));
         taken.is_ok().then(|| Place(Arc::clone(&self.load)))
