@@ -4,16 +4,41 @@
 //! disconnected is suspended, the end of the lease is stepping down; an unknown outcome is resolved by reading; only
 //! one-shot watches. The fence in MongoDB is claimed by whoever receives a `Claim`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+mod chroot;
+mod departments;
+mod election;
+mod leading;
+mod lease;
+mod members;
+mod nodes;
+mod ranking;
+mod session;
+mod shared;
+#[cfg(test)]
+mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::zookeeper::ZookeeperConfig;
-use crate::domain::clock::Timestamp;
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::epoch::{Epoch, Leadership};
 use crate::domain::ids::{DepartmentName, ReplicaId};
+
+pub use chroot::create_chroot;
+pub use lease::Lease;
+
+use lease::LeaseKeeper;
+use nodes::Access;
+use shared::Shared;
 
 /// A replica as the others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,21 +114,11 @@ pub enum Verdict {
     Unavailable,
 }
 
-/// Whether the session's lease holds, judged by `CLOCK_BOOTTIME`. Cheap; clones share one value.
-#[derive(Debug, Clone)]
-pub struct Lease {}
-
-impl Lease {
-    /// Whether the lease holds now.
-    pub fn holds(&self) -> bool {
-        todo!()
-    }
-}
-
 /// Handle to the coordination of this replica.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     view: watch::Receiver<Arc<ClusterView>>,
+    shared: Arc<Shared>,
 }
 
 impl Cluster {
@@ -113,12 +128,36 @@ impl Cluster {
     /// The digest credentials (`user:password`), if any, come in `auth`.
     pub fn start(
         config: &ZookeeperConfig,
-        auth: Option<secrecy::SecretString>,
+        auth: Option<SecretString>,
         me: Member,
         departments: watch::Receiver<Arc<BTreeSet<DepartmentName>>>,
-        clock: crate::domain::clock::Clock,
+        clock: Clock,
     ) -> (Self, mpsc::Receiver<Claim>) {
-        todo!()
+        let (claims, receiver) = mpsc::channel(64);
+        let empty = ClusterView { session: SessionState::Lost, members: Vec::new(), leaders: BTreeMap::new() };
+        let (view, view_receiver) = watch::channel(Arc::new(empty));
+        let shared = Arc::new(Shared {
+            access: Access::new(auth.is_some()),
+            lease: LeaseKeeper::new(),
+            session: watch::Sender::new(None),
+            signals: Mutex::default(),
+            load: Arc::default(),
+            draining: AtomicBool::new(me.draining),
+            retiring: CancellationToken::new(),
+            hurry: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            elections: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            me,
+            clock,
+            claims,
+            departments,
+            view,
+        });
+        shared.tasks.spawn(session::keep(Arc::clone(&shared), config.clone(), auth));
+        shared.tasks.spawn(watchdog(Arc::clone(&shared), config.session_timeout));
+        shared.elections.spawn(departments::follow(Arc::clone(&shared)));
+        (Self { view: view_receiver, shared }, receiver)
     }
 
     /// What this replica knows of the cluster now.
@@ -128,27 +167,47 @@ impl Cluster {
 
     /// Told by a task that MongoDB refused a write of this leadership: gives it up.
     pub fn fenced(&self, leadership: &Leadership) {
-        todo!()
+        if let Some(signals) = self.shared.signals_of(&leadership.claim) {
+            signals.fenced.cancel();
+        }
     }
 
     /// Told by whoever received a `Claim` that all its work has stopped after `ended`; the leader node may go.
     pub fn released(&self, leadership: &Leadership) {
-        todo!()
+        if let Some(signals) = self.shared.signals_of(&leadership.claim) {
+            signals.released.cancel();
+        }
     }
 
     /// Hands over: marks this replica as draining and claims nothing more, cancels every `ended`, waits for `released`
     /// (at most `within`), deletes the leader nodes and closes the session.
-    pub async fn drain(&self, within: std::time::Duration) {
-        todo!()
+    pub async fn drain(&self, within: Duration) {
+        if let Err(failure) = session::mark_draining(&self.shared).await {
+            tracing::debug!(%failure, "not marked as draining");
+        }
+        self.shared.retiring.cancel();
+        self.shared.elections.close();
+        if timeout(within, self.shared.elections.wait()).await.is_err() {
+            self.shared.hurry.cancel();
+            // What is left is deletions; closing the session does the same to those that hang.
+            let _ = timeout(Duration::from_secs(1), self.shared.elections.wait()).await;
+        }
+        self.shared.closing.cancel();
+        self.shared.tasks.close();
+        let _ = timeout(Duration::from_secs(2), self.shared.tasks.wait()).await;
     }
 }
 
-/// Creates the chroot with its ACL; `rollkeeper migrate` calls it. Does nothing where it exists.
-///
-/// # Errors
-/// When ZooKeeper does not answer within ten seconds, refuses the credentials, or the chroot has a foreign ACL.
-pub async fn create_chroot(config: &ZookeeperConfig, auth: Option<secrecy::SecretString>) -> Result<(), ClusterError> {
-    todo!()
+/// Ends the lease on time without any news from ZooKeeper.
+async fn watchdog(shared: Arc<Shared>, session_timeout: Duration) {
+    let mut ticks = interval(session_timeout / 20);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => shared.show_session(),
+            () = shared.closing.cancelled() => return,
+        }
+    }
 }
 
 /// What can go wrong with ZooKeeper outside the session loop.

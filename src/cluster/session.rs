@@ -1,0 +1,289 @@
+//! The session with ZooKeeper: makes it, registers this replica in it, renews the lease, and starts anew when lost.
+//!
+//! Rules: the client's state is never proof, only a successful quorum write is; an operation that did not end in two
+//! seconds has an unknown outcome, because dropping its future does not take the request back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use zookeeper_client::{Client, Error, MultiWriteError, SessionState};
+
+use crate::config::zookeeper::ZookeeperConfig;
+
+use super::lease::boottime;
+use super::members;
+use super::nodes::{self, ReplicaNode};
+use super::shared::{Shared, jittered};
+
+/// How long one operation may take.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Why an operation did not succeed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Failure {
+    /// The server said so: nothing was changed.
+    #[error("ZooKeeper refused: {0}")]
+    Refused(Error),
+    /// It may or may not have been done, now or later.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NoNode
+            | Error::NodeExists
+            | Error::BadVersion
+            | Error::NoAuth
+            | Error::NotEmpty
+            | Error::InvalidAcl
+            | Error::BadArguments(_)
+            | Error::NoChildrenForEphemerals
+            | Error::QuotaExceeded
+            | Error::NotReadOnly => Self::Refused(error),
+            // Failures of the connection come as `Custom`, among others.
+            other => Self::Unknown(other.to_string()),
+        }
+    }
+}
+
+impl From<MultiWriteError> for Failure {
+    fn from(error: MultiWriteError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// Waits for an operation, at most two seconds.
+pub(super) async fn op<T, E: Into<Failure>>(work: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
+    match timeout(LIMIT, work).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err(Failure::Unknown("no answer within two seconds".to_owned())),
+    }
+}
+
+/// One registered session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) client: Client,
+    /// Owner of our ephemeral nodes.
+    pub(super) id: i64,
+    /// Counts the times that the connection came back.
+    pub(super) reconnects: watch::Sender<u64>,
+    /// Cancelled when the session is over.
+    pub(super) gone: CancellationToken,
+}
+
+impl Session {
+    /// Whether the client believes that it is connected.
+    pub(super) fn is_connected(&self) -> bool {
+        !self.gone.is_cancelled() && self.client.state() == SessionState::SyncConnected
+    }
+
+    /// Creates a persistent node unless it is there.
+    pub(super) async fn ensure(&self, shared: &Shared, path: &str, value: &[u8]) -> Result<(), Failure> {
+        match op(self.client.create(path, value, &shared.access.persistent())).await {
+            Ok(_) | Err(Failure::Refused(Error::NodeExists)) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Keeps a session until the cluster closes.
+pub(super) async fn keep(shared: Arc<Shared>, config: ZookeeperConfig, auth: Option<SecretString>) {
+    let mut pause = Duration::from_millis(100);
+    while !shared.closing.is_cancelled() {
+        let connected = tokio::select! {
+            connected = connect(&config, auth.as_ref()) => connected,
+            () = shared.closing.cancelled() => return,
+        };
+        match connected {
+            Ok(client) => {
+                pause = Duration::from_millis(100);
+                live(&shared, client, config.session_timeout).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no session with ZooKeeper; trying again");
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+        }
+        tokio::select! {
+            () = sleep(jittered(pause)) => {}
+            () = shared.closing.cancelled() => return,
+        }
+    }
+}
+
+async fn connect(config: &ZookeeperConfig, auth: Option<&SecretString>) -> Result<Client, Error> {
+    let mut connector = Client::connector().with_session_timeout(config.session_timeout);
+    if let Some(auth) = auth {
+        connector = connector.with_auth("digest", auth.expose_secret().as_bytes());
+    }
+    connector.connect(&format!("{}{}", config.connect, config.chroot.trim_end_matches('/'))).await
+}
+
+/// Uses one client until its session is over or the cluster closes.
+async fn live(shared: &Arc<Shared>, client: Client, asked: Duration) {
+    // The shorter of the two: a server that grants less expires us earlier, one that grants more does no harm.
+    let span = client.session_timeout().min(asked);
+    if span < asked {
+        tracing::warn!(?asked, granted = ?span, "ZooKeeper grants a shorter session than asked; raise its maxSessionTimeout");
+    }
+    let mut states = client.state_watcher();
+    let id = client.session_id().0;
+    let gone = CancellationToken::new();
+    let session = Arc::new(Session { client, id, reconnects: watch::Sender::new(0), gone: gone.clone() });
+    tracing::info!(session = format!("{id:#x}"), "session with ZooKeeper");
+    let work = async {
+        tokio::join!(
+            heartbeat(shared, &session, span),
+            members::follow(shared, &session),
+            follow_state(shared, &session)
+        );
+    };
+    tokio::select! {
+        () = work => {}
+        () = ended(&session, shared, span) => {}
+        () = shared.closing.cancelled() => {}
+    }
+    gone.cancel();
+    shared.lease.lose();
+    shared.session.send_replace(None);
+    shared.show_session();
+    drop(session);
+    // The last clone closes the session, and with it our nodes go at once. Wait for it, but not for long.
+    let closed = async {
+        while !states.state().is_terminated() {
+            states.changed().await;
+        }
+    };
+    let _ = timeout(Duration::from_secs(1), closed).await;
+}
+
+/// Returns when the session is over, or so long without a lease that it must be.
+async fn ended(session: &Session, shared: &Shared, span: Duration) {
+    let mut held = boottime();
+    let mut ticks = interval(span / 20);
+    loop {
+        ticks.tick().await;
+        if shared.lease.check() {
+            held = boottime();
+        }
+        // The client can miss the end of its session; then only a new one helps.
+        if session.client.state().is_terminated() || boottime() > held + span * 4 {
+            tracing::warn!(state = %session.client.state(), "the session with ZooKeeper is over");
+            return;
+        }
+    }
+}
+
+/// Shows changes of the connection at once and counts reconnects.
+async fn follow_state(shared: &Shared, session: &Session) {
+    let mut states = session.client.state_watcher();
+    loop {
+        let state = states.changed().await;
+        tracing::debug!(%state, "ZooKeeper connection");
+        shared.show_session();
+        if state == SessionState::SyncConnected {
+            session.reconnects.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// Renews the lease by writing to our own node, a quorum write, ten times a session timeout.
+async fn heartbeat(shared: &Shared, session: &Arc<Session>, span: Duration) {
+    let path = nodes::replica(&shared.me.replica);
+    let mut beats = interval(span / 10);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut registered = false;
+    loop {
+        beats.tick().await;
+        // What is asked while disconnected would queue up without bound.
+        if !session.is_connected() {
+            continue;
+        }
+        if !registered {
+            registered = register(shared, session, &path).await;
+            if !registered {
+                continue;
+            }
+        }
+        let begun = boottime();
+        let value = ReplicaNode::encode(&shared.me, shared.draining.load(Ordering::SeqCst));
+        let write = session.client.set_data(&path, &value, None);
+        match timeout(span / 4, write).await {
+            Ok(Ok(stat)) if stat.ephemeral_owner == session.id => {
+                if boottime() < begun + span / 4 {
+                    shared.lease.renew(begun, span / 2);
+                }
+                publish(shared, session);
+            }
+            Ok(Ok(_) | Err(Error::NoNode)) => registered = false,
+            Ok(Err(error)) => tracing::debug!(%error, "heartbeat"),
+            Err(_) => tracing::debug!("heartbeat took too long"),
+        }
+        shared.show_session();
+    }
+}
+
+/// Creates our own node; tells whether it is there and ours.
+async fn register(shared: &Shared, session: &Session, path: &str) -> bool {
+    let value = ReplicaNode::encode(&shared.me, shared.draining.load(Ordering::SeqCst));
+    let work = async {
+        session.ensure(shared, nodes::REPLICAS, b"").await?;
+        session.ensure(shared, nodes::DEPARTMENTS, b"").await?;
+        match op(session.client.create(path, &value, &shared.access.ephemeral())).await {
+            Ok(_) => Ok(true),
+            Err(Failure::Refused(Error::NodeExists)) => {
+                let stat = op(session.client.check_stat(path)).await?;
+                Ok(stat.is_some_and(|stat| stat.ephemeral_owner == session.id))
+            }
+            Err(failure) => Err(failure),
+        }
+    };
+    match work.await {
+        Ok(true) => true,
+        Ok(false) => {
+            tracing::debug!(replica = %shared.me.replica, "an earlier session, or another replica, has our id; waiting");
+            false
+        }
+        Err(Failure::Refused(Error::NoNode)) => {
+            tracing::warn!("the chroot is missing in ZooKeeper; run `rollkeeper migrate`");
+            false
+        }
+        Err(failure) => {
+            tracing::warn!(%failure, "could not register in ZooKeeper");
+            false
+        }
+    }
+}
+
+fn publish(shared: &Shared, session: &Arc<Session>) {
+    shared.session.send_if_modified(|current| {
+        let new = current.is_none();
+        if new {
+            *current = Some(Arc::clone(session));
+        }
+        new
+    });
+}
+
+/// Marks this replica as draining, so that the others pass it over. One transaction, because the others watch the
+/// children of the parent and not the data, which changes with every heartbeat.
+pub(super) async fn mark_draining(shared: &Shared) -> Result<(), Failure> {
+    shared.draining.store(true, Ordering::SeqCst);
+    let Some(session) = shared.session.borrow().clone().filter(|session| session.is_connected()) else {
+        return Ok(());
+    };
+    let path = nodes::replica(&shared.me.replica);
+    let mut writer = session.client.new_multi_writer();
+    writer.add_delete(&path, None).map_err(Failure::from)?;
+    let value = ReplicaNode::encode(&shared.me, true);
+    writer.add_create(&path, &value, &shared.access.ephemeral()).map_err(Failure::from)?;
+    op(writer.commit()).await.map(drop)
+}
