@@ -74,11 +74,14 @@ pub(super) async fn lead(app: App, claim: Claim) {
     let leadership = claim.leadership.clone();
     let span = info_span!("lead", department = %leadership.department, epoch = %leadership.epoch);
     let cluster = app.cluster.clone();
-    work(app, claim).instrument(span).await;
-    cluster.released(&leadership);
+    let led = work(app, claim).instrument(span).await;
+    if led {
+        cluster.released(&leadership);
+    }
 }
 
-async fn work(app: App, claim: Claim) {
+/// Whether the leadership was taken up; then it has to be released.
+async fn work(app: App, claim: Claim) -> bool {
     let Claim { leadership, zxid, lease, ended, verdict } = claim;
     let answer = tokio::select! {
         () = ended.cancelled() => Verdict::Unavailable,
@@ -86,16 +89,18 @@ async fn work(app: App, claim: Claim) {
     };
     let won = answer == Verdict::Lead;
     if verdict.send(answer).is_err() || !won {
-        return;
+        return false;
     }
     info!("leads the department");
     let opened = tokio::select! {
-        () = ended.cancelled() => return,
-        opened = open(&app, &leadership, &lease, &ended) => opened,
+        () = ended.cancelled() => None,
+        opened = open(&app, &leadership, &lease, &ended) => opened.ok(),
     };
-    let Ok(leading) = opened else { return };
-    run_tasks(&leading).await;
+    if let Some(leading) = opened {
+        run_tasks(&leading).await;
+    }
     info!("no longer leads the department");
+    true
 }
 
 /// Claims the fence until MongoDB answers or the lease is over.
