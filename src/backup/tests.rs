@@ -195,6 +195,6 @@ proptest! {
 #[test]
 fn content_ids_and_roots_are_frozen() {
     let (ids, root) = roots(&users(40));
-    assert_eq!(hex::encode(root), "GOLDEN_ROOT");
+    assert_eq!(hex::encode(root), "98d0920e6b6d0ee2bfda40dddff00458fad7de4cae40c47f3e3fd7db46b6fcce");
     assert_eq!(hex::encode(ids[0]), "GOLDEN_ID");
 }
