@@ -196,5 +196,5 @@ proptest! {
 fn content_ids_and_roots_are_frozen() {
     let (ids, root) = roots(&users(40));
     assert_eq!(hex::encode(root), "98d0920e6b6d0ee2bfda40dddff00458fad7de4cae40c47f3e3fd7db46b6fcce");
-    assert_eq!(hex::encode(ids[0]), "GOLDEN_ID");
+    assert_eq!(hex::encode(ids[0]), "35088cd2b654ec2e7ff45bf0496d7edd50402fbaf6376bc587be357a33aeb237");
 }
