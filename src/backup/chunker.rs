@@ -1,1 +1,126 @@
 //! Cuts sorted records into chunks where the keyed hash of an id says so.
+//!
+//! Rule: where a cut lies depends only on what the records hold (never on `rev`, `version` or `updated_at`), so the
+//! same records give the same chunks whatever their history.
+
+use crate::domain::ids::UserId;
+use crate::domain::user::User;
+use crate::store::StoreError;
+
+use super::merkle::Digest;
+use super::record::{write_content, write_record};
+use super::{BackupError, Repository};
+
+/// Content bytes after which a chunk ends whatever the ids say, so that a chunk always fits into memory.
+const CHUNK_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A chunk before it is sealed.
+#[derive(Debug)]
+pub(super) struct PlainChunk {
+    pub(super) first: UserId,
+    pub(super) last: UserId,
+    pub(super) records: u64,
+    /// The record lines, each with its line end.
+    pub(super) lines: Vec<u8>,
+    pub(super) content_id: Digest,
+    pub(super) digest: Digest,
+}
+
+/// Takes records in order and gives chunks.
+#[derive(Debug)]
+pub(super) struct Chunker {
+    repository: Repository,
+    mean: u64,
+    open: Option<Open>,
+    last: Option<UserId>,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Open {
+    first: UserId,
+    records: u64,
+    lines: Vec<u8>,
+    content_bytes: usize,
+    digest: blake3::Hasher,
+}
+
+impl Chunker {
+    pub(super) fn new(repository: &Repository, chunk_records: u32) -> Self {
+        let mean = u64::from(chunk_records.max(1)).next_power_of_two();
+        Self { repository: repository.clone(), mean, open: None, last: None, scratch: Vec::new() }
+    }
+
+    /// Takes the next record; gives the chunk that it ends.
+    pub(super) fn push(&mut self, user: &User) -> Result<Option<PlainChunk>, BackupError> {
+        if self.last.as_ref().is_some_and(|last| *last >= user.id) {
+            let reason = "the records did not come sorted by id".to_owned();
+            return Err(StoreError::Corrupt { collection: "users", reason }.into());
+        }
+        self.last = Some(user.id.clone());
+        let open = self.open.get_or_insert_with(|| Open {
+            first: user.id.clone(),
+            records: 0,
+            lines: Vec::new(),
+            content_bytes: 0,
+            digest: blake3::Hasher::new_keyed(&self.repository.keys().digest),
+        });
+        open.records += 1;
+        write_record(&mut open.lines, user);
+        open.lines.push(b'\n');
+        self.scratch.clear();
+        write_content(&mut self.scratch, user);
+        self.scratch.push(b'\n');
+        open.content_bytes += self.scratch.len();
+        open.digest.update(&self.scratch);
+
+        let (min, max) = ((self.mean / 4).max(1), self.mean * 4);
+        let full = open.records >= max || open.content_bytes >= CHUNK_BYTES_MAX;
+        if full || (open.records >= min && self.repository.cuts_after(&user.id, self.mean)) {
+            return Ok(self.finish());
+        }
+        Ok(None)
+    }
+
+    /// The last chunk, if any records are left.
+    pub(super) fn finish(&mut self) -> Option<PlainChunk> {
+        let open = self.open.take()?;
+        let last = self.last.clone()?;
+        Some(PlainChunk {
+            first: open.first,
+            last,
+            records: open.records,
+            content_id: self.repository.content_id(&open.lines),
+            digest: *open.digest.finalize().as_bytes(),
+            lines: open.lines,
+        })
+    }
+}
+
+impl Repository {
+    /// Whether a chunk may end after this id.
+    fn cuts_after(&self, id: &UserId, mean: u64) -> bool {
+        let hash = blake3::keyed_hash(&self.keys().cut, id.as_str().as_bytes());
+        let mut low = [0; 8];
+        low.copy_from_slice(&hash.as_bytes()[..8]);
+        u64::from_le_bytes(low) & (mean - 1) == 0
+    }
+
+    /// The content id of plain record lines.
+    pub(super) fn content_id(&self, lines: &[u8]) -> Digest {
+        *blake3::keyed_hash(&self.keys().content, lines).as_bytes()
+    }
+
+    /// The digest of records, as the Merkle root takes it.
+    pub(super) fn content_digest(&self, users: &[User]) -> Digest {
+        let mut hasher = blake3::Hasher::new_keyed(&self.keys().digest);
+        let mut line = Vec::new();
+        for user in users {
+            line.clear();
+            write_content(&mut line, user);
+            line.push(b'\n');
+            hasher.update(&line);
+        }
+        *hasher.finalize().as_bytes()
+    }
+}

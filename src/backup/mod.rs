@@ -15,6 +15,10 @@ pub mod record;
 pub mod repository;
 pub mod seal;
 pub mod snapshot;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 pub mod write;
 

@@ -2,18 +2,27 @@
 
 use std::sync::Arc;
 
-use futures::Stream;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 
+use crate::domain::history::Timeline;
 use crate::domain::ids::UserId;
 use crate::domain::user::User;
-use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
+use crate::targets::{Target, TargetError, Targets};
 
+use super::manifest::{ChunkRef, Manifest};
+use super::record::parse_record;
+use super::seal::{Header, Kind, damaged};
 use super::{BackupError, Repository};
 
 /// A snapshot whose manifest has been read and verified. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Snapshot {}
+pub struct Snapshot {
+    repository: Repository,
+    targets: Targets,
+    manifest: Arc<Manifest>,
+}
 
 impl Snapshot {
     /// Reads and verifies a manifest.
@@ -21,16 +30,136 @@ impl Snapshot {
     /// # Errors
     /// `Damaged` or `WrongKey` when no copy passes; `Target` when no target answers.
     pub async fn open(repository: &Repository, targets: &Targets, path: &ObjectPath) -> Result<Self, BackupError> {
-        todo!()
+        let mut refusal = None;
+        for target in targets.iter() {
+            match read_manifest(repository, target, path).await {
+                Ok((manifest, _)) => {
+                    let (repository, targets) = (repository.clone(), targets.clone());
+                    return Ok(Self { repository, targets, manifest: Arc::new(manifest) });
+                }
+                Err(error) => refusal = Some(worse(refusal, error)),
+            }
+        }
+        Err(refusal.unwrap_or_else(|| damaged(path, "there is no target")))
     }
 
     /// The verified manifest.
-    pub fn manifest(&self) -> &Arc<super::manifest::Manifest> {
-        todo!()
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
     }
 
     /// The records after an id (exclusive), or all, sorted by id, a verified chunk at a time. Reads one chunk ahead.
     pub fn users(&self, after: Option<UserId>) -> impl Stream<Item = Result<Vec<User>, BackupError>> + Send + use<> {
-        futures::stream::empty()
+        let snapshot = self.clone();
+        let chunks: Vec<ChunkRef> = self
+            .manifest
+            .chunks
+            .iter()
+            .filter(|chunk| after.as_ref().is_none_or(|after| chunk.last.as_str() > after.as_str()))
+            .cloned()
+            .collect();
+        futures::stream::iter(chunks)
+            .map(move |chunk| {
+                let (snapshot, after) = (snapshot.clone(), after.clone());
+                async move {
+                    let mut users = snapshot.chunk(&chunk).await?;
+                    if let Some(after) = after {
+                        users.retain(|user| user.id > after);
+                    }
+                    Ok(users)
+                }
+            })
+            .buffered(2)
     }
+
+    async fn chunk(&self, chunk: &ChunkRef) -> Result<Vec<User>, BackupError> {
+        let path = self.manifest.chunk_path(chunk);
+        let mut refusal = None;
+        for target in self.targets.iter() {
+            let read = async {
+                let sealed = target.get(&path).await?;
+                check_chunk(&self.repository, &self.manifest, chunk, sealed).await
+            };
+            match read.await {
+                Ok(users) => return Ok(users),
+                Err(error) => refusal = Some(worse(refusal, error)),
+            }
+        }
+        Err(refusal.unwrap_or_else(|| damaged(&path, "there is no target")))
+    }
+}
+
+/// Which of two refusals to show: damage before absence.
+fn worse(old: Option<BackupError>, new: BackupError) -> BackupError {
+    match old {
+        Some(old) if matches!(new, BackupError::Target(_)) => match (&old, &new) {
+            (BackupError::Target(TargetError::NotFound { .. }), _) => new,
+            _ => old,
+        },
+        _ => new,
+    }
+}
+
+/// Reads and verifies the manifest on one target; also gives its sealed bytes.
+pub(super) async fn read_manifest(
+    repository: &Repository,
+    target: &Target,
+    path: &ObjectPath,
+) -> Result<(Manifest, Bytes), BackupError> {
+    let sealed = target.get(path).await?;
+    let (repository, path, bytes) = (repository.clone(), path.clone(), sealed.clone());
+    let manifest = repository.clone().busy(move || open_manifest(&repository, &path, &bytes)).await?;
+    Ok((manifest, sealed))
+}
+
+/// Opens a sealed manifest.
+pub(super) fn open_manifest(repository: &Repository, path: &ObjectPath, sealed: &[u8]) -> Result<Manifest, BackupError> {
+    let parts: Vec<&str> = path.as_str().split('/').collect();
+    let (department, timeline) = match parts.as_slice() {
+        ["departments", department, timeline, "snapshots", _] => (department.parse().ok(), timeline.parse().ok()),
+        _ => (None, None),
+    };
+    let (Some(department), Some(timeline)) = (department, timeline) else {
+        return Err(damaged(path, "this is no path of a snapshot"));
+    };
+    let place = Header::new(Kind::Snapshot, &department, Timeline(timeline));
+    let opened = repository.unseal(path, sealed, &place)?;
+    Manifest::parse(repository, path, &opened, sealed.len() as u64)
+}
+
+/// Checks everything about a chunk and gives its records.
+pub(super) async fn check_chunk(
+    repository: &Repository,
+    manifest: &Manifest,
+    chunk: &ChunkRef,
+    sealed: Bytes,
+) -> Result<Vec<User>, BackupError> {
+    let (path, place) = (manifest.chunk_path(chunk), manifest.chunk_place());
+    let (repository, chunk) = (repository.clone(), chunk.clone());
+    repository.clone().busy(move || decode_chunk(&repository, &path, &place, &chunk, &sealed)).await
+}
+
+fn decode_chunk(
+    repository: &Repository,
+    path: &ObjectPath,
+    place: &Header,
+    chunk: &ChunkRef,
+    sealed: &[u8],
+) -> Result<Vec<User>, BackupError> {
+    let opened = repository.unseal(path, sealed, place)?;
+    if hex::encode(repository.content_id(opened.body())) != chunk.content_id {
+        return Err(damaged(path, "its records are not the ones that the manifest names"));
+    }
+    let mut users = Vec::with_capacity(usize::try_from(chunk.records).unwrap_or_default().min(65_536));
+    for line in opened.body().split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        users.push(parse_record(line).map_err(|reason| damaged(path, &format!("a record: {reason}")))?);
+    }
+    let ends = users.first().is_some_and(|user| user.id.as_str() == chunk.first)
+        && users.last().is_some_and(|user| user.id.as_str() == chunk.last);
+    let sorted = users.windows(2).all(|pair| pair[0].id < pair[1].id);
+    let digest = hex::encode(repository.content_digest(&users)) == chunk.digest;
+    if users.len() as u64 != chunk.records || !ends || !sorted || !digest {
+        return Err(damaged(path, "its records do not fit what the manifest says of them"));
+    }
+    Ok(users)
 }

@@ -1,19 +1,33 @@
 //! Writes a snapshot: chunks, then the manifest, to all targets at once; reads everything new back.
 
-use futures::Stream;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::backup::BackupProgress;
-use crate::domain::copies::Copy;
+use crate::domain::cause::Cause;
+use crate::domain::clock::Clock;
+use crate::domain::copies::{Copy, CopyState};
 use crate::domain::epoch::Epoch;
 use crate::domain::history::{Position, Timeline};
 use crate::domain::ids::DepartmentName;
 use crate::domain::user::User;
 use crate::store::StoreError;
-use crate::targets::Targets;
+use crate::targets::{Target, Targets};
 use crate::targets::layout::ObjectPath;
 
-use super::manifest::Manifest;
+use super::chunker::{Chunker, PlainChunk};
+use super::fanout::{Fanout, GRACE, Piece, require_quorum, too_slow};
+use super::manifest::{ChunkRef, Manifest, push_line};
+use super::merkle::Digest;
+use super::seal::{Header, Kind, damaged, is_named_for};
+use super::snapshot::{check_chunk, open_manifest};
 use super::{BackupError, Repository};
 
 /// What a snapshot is of.
@@ -49,6 +63,8 @@ pub struct SnapshotWriter {
     pub targets: Targets,
     /// Records of a chunk on average.
     pub chunk_records: u32,
+    /// Tells when a copy was read back.
+    pub clock: Clock,
 }
 
 impl SnapshotWriter {
@@ -67,6 +83,239 @@ impl SnapshotWriter {
         stop: &CancellationToken,
         progress: impl Fn(BackupProgress) + Send + Sync,
     ) -> Result<Written, BackupError> {
-        todo!()
+        let mut work = Work::start(self, of, previous, stop);
+        let mut chunker = Chunker::new(&self.repository, self.chunk_records);
+        let mut records = pin!(records);
+        loop {
+            let batch = tokio::select! {
+                () = stop.cancelled() => return Err(BackupError::Stopped),
+                batch = records.next() => batch,
+            };
+            let Some(batch) = batch else { break };
+            for user in batch? {
+                if user.department != of.department {
+                    let reason = "a record of another department came with the scan".to_owned();
+                    return Err(StoreError::Corrupt { collection: "users", reason }.into());
+                }
+                if let Some(chunk) = chunker.push(&user)? {
+                    work.add(chunk).await?;
+                    progress(work.progress());
+                }
+            }
+        }
+        if let Some(chunk) = chunker.finish() {
+            work.add(chunk).await?;
+        }
+        while !work.sealing.is_empty() {
+            work.settle_one().await?;
+        }
+        progress(work.progress());
+        work.complete(self, of).await
     }
+}
+
+type Sealing = Pin<Box<dyn Future<Output = Result<(ChunkRef, Piece), BackupError>> + Send>>;
+
+/// A snapshot in the making.
+struct Work<'a> {
+    repository: Repository,
+    place: Header,
+    of: &'a SnapshotOf,
+    known: HashMap<&'a str, &'a ChunkRef>,
+    expected: u64,
+    fanout: Fanout,
+    sealing: VecDeque<Sealing>,
+    digests: Vec<Digest>,
+    chunks: Vec<ChunkRef>,
+    new: Vec<ChunkRef>,
+    stop: CancellationToken,
+}
+
+impl<'a> Work<'a> {
+    fn start(
+        writer: &SnapshotWriter,
+        of: &'a SnapshotOf,
+        previous: Option<&'a Manifest>,
+        stop: &CancellationToken,
+    ) -> Self {
+        let repository = writer.repository.clone();
+        let reusable = previous.filter(|manifest| {
+            manifest.department == of.department
+                && manifest.timeline == of.timeline
+                && manifest.recipients == repository.recipients_hash()
+        });
+        let known = reusable.map(|m| m.chunks.iter().map(|c| (c.content_id.as_str(), c)).collect()).unwrap_or_default();
+        Self {
+            place: Header::new(Kind::Chunk, &of.department, of.timeline),
+            of,
+            known,
+            expected: previous.map_or(0, |manifest| manifest.records),
+            fanout: Fanout::start(&repository, &writer.targets, stop),
+            repository,
+            sealing: VecDeque::new(),
+            digests: Vec::new(),
+            chunks: Vec::new(),
+            new: Vec::new(),
+            stop: stop.clone(),
+        }
+    }
+
+    /// Takes a chunk: seals it beside the one before it, or refers to the one that is there already.
+    async fn add(&mut self, plain: PlainChunk) -> Result<(), BackupError> {
+        if self.sealing.len() >= 2 {
+            self.settle_one().await?;
+        }
+        self.digests.push(plain.digest);
+        let content_id = hex::encode(plain.content_id);
+        let next: Sealing = if let Some(kept) = self.known.get(content_id.as_str()) {
+            let chunk = (*kept).clone();
+            let piece = Piece::Kept(ObjectPath::chunk(&self.of.department, self.of.timeline, &chunk.object), chunk.bytes);
+            Box::pin(std::future::ready(Ok((chunk, piece))))
+        } else {
+            let (repository, place) = (self.repository.clone(), self.place.clone());
+            let (department, timeline) = (self.of.department.clone(), self.of.timeline);
+            let sealing = async move {
+                repository
+                    .clone()
+                    .busy(move || {
+                        let mut lines = Vec::with_capacity(plain.lines.len() + 128);
+                        push_line(&mut lines, &place)?;
+                        lines.extend_from_slice(&plain.lines);
+                        let folder = ObjectPath::chunk(&department, timeline, "");
+                        let sealed = repository.seal(folder.folder(), &lines)?;
+                        let object = blake3::hash(&sealed).to_hex().to_string();
+                        let path = ObjectPath::chunk(&department, timeline, &object);
+                        let chunk = ChunkRef {
+                            first: plain.first.to_string(),
+                            last: plain.last.to_string(),
+                            records: plain.records,
+                            content_id,
+                            object,
+                            bytes: sealed.len() as u64,
+                            digest: hex::encode(plain.digest),
+                        };
+                        Ok((chunk, Piece::New(path, sealed)))
+                    })
+                    .await
+            };
+            Box::pin(sealing)
+        };
+        self.sealing.push_back(next);
+        Ok(())
+    }
+
+    /// Sends the oldest chunk on its way.
+    async fn settle_one(&mut self) -> Result<(), BackupError> {
+        let Some(sealing) = self.sealing.pop_front() else { return Ok(()) };
+        let (chunk, piece) = sealing.await?;
+        if self.stop.is_cancelled() {
+            return Err(BackupError::Stopped);
+        }
+        if matches!(piece, Piece::New(..)) {
+            self.new.push(chunk.clone());
+        }
+        self.chunks.push(chunk);
+        self.fanout.submit(piece).await
+    }
+
+    fn progress(&self) -> BackupProgress {
+        let records_done = self.chunks.iter().map(|chunk| chunk.records).sum();
+        let bytes_done = self.chunks.iter().map(|chunk| chunk.bytes).sum();
+        BackupProgress { records_done, records_total: self.expected.max(records_done), bytes_done }
+    }
+
+    /// Writes the manifest, and reads everything new back.
+    async fn complete(mut self, writer: &SnapshotWriter, of: &SnapshotOf) -> Result<Written, BackupError> {
+        let mut manifest = Manifest::of(&self.repository, of, self.chunks, &self.digests);
+        let folder = ObjectPath::snapshot(&of.department, of.timeline, of.position.sequence, "");
+        let sealed = self.repository.seal(folder.folder(), &manifest.format()?)?;
+        let hash = blake3::hash(&sealed).to_hex();
+        let path = ObjectPath::snapshot(&of.department, of.timeline, of.position.sequence, &hash);
+        manifest.bytes += sealed.len() as u64;
+        self.fanout.submit(Piece::New(path.clone(), sealed)).await?;
+        let failures = self.fanout.finish().await?;
+        let back = ReadBack {
+            repository: self.repository,
+            path: path.clone(),
+            decoded: self.new.iter().map(|_| AtomicBool::new(false)).collect(),
+            new: self.new,
+            manifest: manifest.clone(),
+        };
+        let copies = back.from_all(writer, failures, &self.stop).await?;
+        Ok(Written { path, manifest, copies })
+    }
+}
+
+/// Reads what is new back from every target that counts.
+struct ReadBack {
+    repository: Repository,
+    path: ObjectPath,
+    manifest: Manifest,
+    new: Vec<ChunkRef>,
+    /// Which chunks have been decoded: equal sealed bytes need that only once.
+    decoded: Vec<AtomicBool>,
+}
+
+impl ReadBack {
+    async fn from_all(
+        self,
+        writer: &SnapshotWriter,
+        mut failures: Vec<Option<Cause>>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Copy>, BackupError> {
+        let back = Arc::new(self);
+        let mut tasks = tokio::task::JoinSet::new();
+        for (index, target) in writer.targets.iter().enumerate() {
+            if failures.get(index).is_some_and(Option::is_none) {
+                let (back, target) = (Arc::clone(&back), Arc::clone(target));
+                tasks.spawn(async move { (index, back.from_one(&target).await) });
+            }
+        }
+        let mut verified = vec![None; failures.len()];
+        loop {
+            let good = verified.iter().flatten().count();
+            let limit = if good >= writer.targets.quorum() { GRACE } else { std::time::Duration::MAX };
+            let joined = tokio::select! {
+                () = stop.cancelled() => return Err(BackupError::Stopped),
+                joined = tokio::time::timeout(limit, tasks.join_next()) => joined,
+            };
+            match joined {
+                Ok(Some(Ok((index, Ok(()))))) => verified[index] = Some(writer.clock.now()),
+                Ok(Some(Ok((index, Err(error))))) => failures[index] = Some(error.cause()),
+                Ok(Some(Err(_))) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        for (failure, at) in failures.iter_mut().zip(&verified) {
+            if at.is_none() && failure.is_none() {
+                *failure = Some(too_slow());
+            }
+        }
+        require_quorum(&writer.targets, &failures)?;
+        let named = writer.targets.iter().zip(failures).zip(verified);
+        Ok(named
+            .map(|((target, cause), verified_at)| {
+                let state = if cause.is_none() { CopyState::Present } else { CopyState::Owed };
+                Copy { target: target.name().clone(), state, verified_at, cause }
+            })
+            .collect())
+    }
+
+    async fn from_one(&self, target: &Target) -> Result<(), BackupError> {
+        for (chunk, decoded) in self.new.iter().zip(&self.decoded) {
+            let path = self.manifest.chunk_path(chunk);
+            let sealed = read_named(target, &path).await?;
+            if !decoded.swap(true, Ordering::SeqCst) {
+                check_chunk(&self.repository, &self.manifest, chunk, sealed).await?;
+            }
+        }
+        let sealed = read_named(target, &self.path).await?;
+        open_manifest(&self.repository, &self.path, &sealed).map(|_| ())
+    }
+}
+
+/// Reads an object and checks that its bytes are the ones that it is named for.
+pub(super) async fn read_named(target: &Target, path: &ObjectPath) -> Result<Bytes, BackupError> {
+    let sealed = target.get(path).await?;
+    if is_named_for(path, &sealed) { Ok(sealed) } else { Err(damaged(path, "its bytes are not the ones written")) }
 }

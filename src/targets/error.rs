@@ -44,6 +44,13 @@ pub enum TargetError {
     },
 }
 
+impl TargetError {
+    /// Whether the target answered that it has no such object.
+    pub const fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+}
+
 /// The word for a state, as in the API.
 pub const fn state_name(state: TargetState) -> &'static str {
     match state {

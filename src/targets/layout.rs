@@ -20,6 +20,23 @@ impl ObjectPath {
         Self(text)
     }
 
+    /// The folder that the object lies in: everything before the last `/`.
+    pub fn folder(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+
+    /// The hash that the name of the object ends with, before any file extension.
+    pub fn hash(&self) -> &str {
+        let name = self.0.rsplit('/').next().unwrap_or_default();
+        let stem = name.split('.').next().unwrap_or_default();
+        stem.rsplit('-').next().unwrap_or_default()
+    }
+
+    /// The folder of the words on one backup.
+    pub fn backup_folder(department: &DepartmentName, timeline: Timeline, id: &BackupId) -> String {
+        format!("departments/{department}/{}/backups/{id}", timeline.0)
+    }
+
     /// `rollkeeper.json`: repository id, format version, recipients.
     pub fn repository() -> Self {
         Self("rollkeeper.json".to_owned())

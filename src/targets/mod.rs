@@ -31,7 +31,22 @@ impl Targets {
     /// # Errors
     /// When a URL is not supported, a name is taken twice, or the quorum is not between 1 and the number of targets.
     pub fn open(config: &TargetsConfig, clock: crate::domain::clock::Clock) -> Result<Self, TargetError> {
-        todo!()
+        let mut list: Vec<Arc<Target>> = Vec::new();
+        for entry in &config.list {
+            let target = Target::open(entry, config.operation_timeout, clock.clone())?;
+            if list.iter().any(|other| other.name() == target.name()) {
+                return Err(TargetError::Config(format!("the target name `{}` is taken twice", target.name())));
+            }
+            list.push(Arc::new(target));
+        }
+        let quorum = config.write_quorum.unwrap_or(list.len() / 2 + 1);
+        if quorum == 0 || quorum > list.len() {
+            return Err(TargetError::Config(format!(
+                "targets.write_quorum is {quorum}; it must be between 1 and the number of targets, {}",
+                list.len()
+            )));
+        }
+        Ok(Self { list: list.into(), quorum })
     }
 
     /// The targets in the order of the configuration.
@@ -61,7 +76,7 @@ impl Targets {
 
     /// What is known of each target now.
     pub fn statuses(&self) -> Vec<TargetStatus> {
-        todo!()
+        self.list.iter().map(|target| target.status()).collect()
     }
 
     /// Reads an object from the first target that has a copy that `accept` takes, trying all in turn.
@@ -73,7 +88,24 @@ impl Targets {
         path: &layout::ObjectPath,
         accept: impl Fn(Bytes) -> Result<T, E>,
     ) -> Result<T, ReadError<E>> {
-        todo!()
+        let mut refused = None;
+        let mut failed: Option<TargetError> = None;
+        for target in self.iter() {
+            match target.get(path).await {
+                Ok(bytes) => match accept(bytes) {
+                    Ok(value) => return Ok(value),
+                    Err(refusal) => refused = Some(refusal),
+                },
+                // A target that is down may hold it, so "not found" never hides that.
+                Err(error) if failed.is_none() || !error.is_not_found() => failed = Some(error),
+                Err(_) => {}
+            }
+        }
+        match (refused, failed) {
+            (Some(refusal), _) => Err(ReadError::Refused(refusal)),
+            (None, Some(error)) => Err(ReadError::Target(error)),
+            (None, None) => Err(ReadError::Target(TargetError::Config("there is no target".to_owned()))),
+        }
     }
 }
 

@@ -1,20 +1,79 @@
 //! One target: an object store with a name, a time limit for each operation, and a status.
+//!
+//! Rule: an operation that hangs keeps its permit until it really ends, so a dead disk costs at most
+//! `IN_FLIGHT_MAX` threads, and the callers still hear `Timeout` in time.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use tokio::sync::Semaphore;
 
-use super::error::TargetError;
+use super::error::{TargetError, state_name};
 use super::layout::ObjectPath;
+use crate::config::targets::TargetConfig;
 use crate::domain::cause::Cause;
+use crate::domain::clock::Clock;
 use crate::domain::copies::{TargetState, TargetStatus};
 use crate::domain::ids::TargetName;
+
+/// Operations that may be under way on one target.
+const IN_FLIGHT_MAX: usize = 8;
 
 /// One target.
 #[derive(Debug)]
 pub struct Target {
     name: TargetName,
+    store: Arc<dyn ObjectStore>,
+    /// The directory of a file target; it must be there before anything is done in it.
+    root: Option<PathBuf>,
+    timeout: Duration,
+    permits: Arc<Semaphore>,
+    clock: Clock,
+    status: Mutex<TargetStatus>,
+}
+
+/// What an operation does to the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Read,
+    Write,
 }
 
 impl Target {
+    /// Opens a target of the configuration; makes its directory where only that is missing.
+    pub(super) fn open(config: &TargetConfig, timeout: Duration, clock: Clock) -> Result<Self, TargetError> {
+        let refuse = |reason: String| TargetError::Config(format!("target `{}`: {reason}", config.name));
+        let name: TargetName = config.name.parse().map_err(|invalid| refuse(format!("{invalid}")))?;
+        let url = url::Url::parse(&config.url).map_err(|_| refuse("the URL cannot be parsed".to_owned()))?;
+        let (store, root): (Arc<dyn ObjectStore>, _) = match url.scheme() {
+            "memory" => (Arc::new(InMemory::new()), None),
+            "file" => {
+                let root = url
+                    .to_file_path()
+                    .map_err(|()| refuse("a file URL is file:///absolute/directory".to_owned()))?;
+                // Only the last folder is made, so that a missing mount is not papered over. Failing is no
+                // error here: the target is down, and says so at its first operation.
+                let _ = std::fs::create_dir(&root);
+                let prefix = Path::from_absolute_path(&root)
+                    .map_err(|_| refuse("the directory has a name that cannot be used".to_owned()))?;
+                (Arc::new(PrefixStore::new(LocalFileSystem::new().with_fsync(true), prefix)), Some(root))
+            }
+            other => return Err(refuse(format!("`{other}` URLs are not supported; use file:///absolute/directory"))),
+        };
+        let status = TargetStatus { name: name.clone(), state: TargetState::Ok, cause: None, since: clock.now() };
+        let permits = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        Ok(Self { name, store, root, timeout, permits, clock, status: Mutex::new(status) })
+    }
+
     /// Its name.
     pub fn name(&self) -> &TargetName {
         &self.name
@@ -22,12 +81,18 @@ impl Target {
 
     /// Whether it works, as of the last operation.
     pub fn status(&self) -> TargetStatus {
-        todo!()
+        self.locked().clone()
     }
 
     /// Sets a state that outlives operations: `Foreign` when it holds another repository, `Ok` to lift that.
     pub fn set_state(&self, state: TargetState, cause: Option<Cause>) {
-        todo!()
+        let now = self.clock.now();
+        let mut status = self.locked();
+        if status.state != state {
+            status.since = now;
+        }
+        status.state = state;
+        status.cause = cause;
     }
 
     /// Writes an object once, durably. Writing the same bytes again is no error.
@@ -35,7 +100,30 @@ impl Target {
     /// # Errors
     /// `Differs` when other bytes are there; `Failed` or `Timeout` when it did not work (the outcome may be unknown).
     pub async fn put(&self, path: &ObjectPath, bytes: Bytes) -> Result<(), TargetError> {
-        todo!()
+        match self.write(path, bytes.clone(), PutMode::Create).await {
+            Err(TargetError::Differs { target, path: text }) => {
+                if self.get(path).await? == bytes {
+                    Ok(())
+                } else {
+                    Err(TargetError::Differs { target, path: text })
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Writes an object over a damaged copy of itself. The caller has checked that these are the right bytes.
+    ///
+    /// # Errors
+    /// `Failed` or `Timeout`.
+    pub async fn repair(&self, path: &ObjectPath, bytes: Bytes) -> Result<(), TargetError> {
+        self.write(path, bytes, PutMode::Overwrite).await
+    }
+
+    async fn write(&self, path: &ObjectPath, bytes: Bytes, mode: PutMode) -> Result<(), TargetError> {
+        let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
+        self.run(Act::Write, path.as_str(), async move { store.put_opts(&at, bytes.into(), mode.into()).await.map(|_| ()) })
+            .await
     }
 
     /// Reads a whole object.
@@ -43,7 +131,8 @@ impl Target {
     /// # Errors
     /// `NotFound`, `Failed` or `Timeout`.
     pub async fn get(&self, path: &ObjectPath) -> Result<Bytes, TargetError> {
-        todo!()
+        let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
+        self.run(Act::Read, path.as_str(), async move { store.get(&at).await?.bytes().await }).await
     }
 
     /// Size of an object in bytes, if it is there.
@@ -51,7 +140,12 @@ impl Target {
     /// # Errors
     /// `Failed` or `Timeout`.
     pub async fn size(&self, path: &ObjectPath) -> Result<Option<u64>, TargetError> {
-        todo!()
+        let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
+        match self.run(Act::Read, path.as_str(), async move { store.head(&at).await }).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Paths of all objects below a prefix, in no particular order.
@@ -59,6 +153,179 @@ impl Target {
     /// # Errors
     /// `Failed` or `Timeout`.
     pub async fn list(&self, prefix: &str) -> Result<Vec<ObjectPath>, TargetError> {
-        todo!()
+        let (store, at) = (Arc::clone(&self.store), Path::from(prefix));
+        let listing = async move {
+            let found = store.list(Some(&at)).map_ok(|meta| meta.location.as_ref().to_owned());
+            found.try_collect::<Vec<String>>().await
+        };
+        match self.run(Act::Read, prefix, listing).await {
+            Ok(names) => Ok(names.into_iter().map(ObjectPath::from_stored).collect()),
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs one operation with permit and time limit, and notes what it says about the target.
+    #[expect(clippy::disallowed_methods, reason = "a hung operation must keep its permit after its caller has left")]
+    async fn run<T: Send + 'static>(
+        &self,
+        act: Act,
+        path: &str,
+        operation: impl Future<Output = object_store::Result<T>> + Send + 'static,
+    ) -> Result<T, TargetError> {
+        if self.locked().state == TargetState::Foreign {
+            return Err(self.failed(TargetState::Foreign, "it holds another repository".to_owned()));
+        }
+        let (permits, root) = (Arc::clone(&self.permits), self.root.clone());
+        let guarded = async move {
+            let permit = permits.acquire_owned().await.map_err(|_| "the target is closed".to_owned())?;
+            let task = tokio::spawn(async move {
+                let _held_until_it_ends = permit;
+                if let Some(root) = root {
+                    let there = tokio::fs::metadata(&root).await.is_ok_and(|meta| meta.is_dir());
+                    if !there {
+                        return Err("its directory is not there".to_owned());
+                    }
+                }
+                Ok(operation.await)
+            });
+            task.await.unwrap_or_else(|_| Err("the operation was broken off".to_owned()))
+        };
+        let outcome = tokio::time::timeout(self.timeout, guarded).await;
+        let result = match outcome {
+            Err(_) => Err(TargetError::Timeout { target: self.name.to_string(), seconds: self.timeout.as_secs() }),
+            Ok(Err(reason)) => Err(self.failed(TargetState::Down, reason)),
+            Ok(Ok(done)) => done.map_err(|error| self.translate(act, path, &error)),
+        };
+        self.note(act, result.as_ref().err());
+        result
+    }
+
+    fn translate(&self, act: Act, path: &str, error: &object_store::Error) -> TargetError {
+        let (target, path) = (self.name.to_string(), path.to_owned());
+        match error {
+            object_store::Error::NotFound { .. } => TargetError::NotFound { target, path },
+            object_store::Error::AlreadyExists { .. } => TargetError::Differs { target, path },
+            other => match io_error(other) {
+                Some(io) => self.failed(state_of(act, io), io.to_string()),
+                None => self.failed(TargetState::Down, other.to_string()),
+            },
+        }
+    }
+
+    fn failed(&self, state: TargetState, reason: String) -> TargetError {
+        TargetError::Failed { target: self.name.to_string(), state, reason }
+    }
+
+    /// A read that works does not show that a full or read-only target takes writes again.
+    fn note(&self, act: Act, error: Option<&TargetError>) {
+        let (state, cause) = match error {
+            Some(TargetError::Failed { state, .. }) => (*state, error),
+            Some(TargetError::Timeout { .. }) => (TargetState::Slow, error),
+            _ => (TargetState::Ok, None),
+        };
+        let now = self.status().state;
+        let keeps = act == Act::Read && matches!(now, TargetState::Full | TargetState::ReadOnly);
+        if now == TargetState::Foreign || (state == TargetState::Ok && keeps) {
+            return;
+        }
+        let cause = cause.map(|error| Cause::new(&format!("target_{}", state_name(state)), error.to_string()));
+        self.set_state(state, cause);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, TargetStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn state_of(act: Act, error: &std::io::Error) -> TargetState {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => TargetState::Full,
+        ErrorKind::ReadOnlyFilesystem => TargetState::ReadOnly,
+        ErrorKind::PermissionDenied if act == Act::Write => TargetState::ReadOnly,
+        _ => TargetState::Down,
+    }
+}
+
+fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return Some(io);
+        }
+        next = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Target {
+        let config = TargetConfig { name: "one".to_owned(), url: url.to_owned() };
+        Target::open(&config, Duration::from_secs(5), Clock::System).unwrap()
+    }
+
+    fn path(text: &str) -> ObjectPath {
+        ObjectPath::from_stored(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn an_object_is_written_once_and_never_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        for url in [format!("file://{}", dir.path().join("a b").display()), "memory:///".to_owned()] {
+            let target = target(&url);
+            let at = path("departments/eng/1/chunks/ab");
+            assert_eq!(target.size(&at).await.unwrap(), None);
+            assert!(target.list("departments/eng").await.unwrap().is_empty());
+            target.put(&at, Bytes::from_static(b"one")).await.unwrap();
+            target.put(&at, Bytes::from_static(b"one")).await.unwrap();
+            let other = target.put(&at, Bytes::from_static(b"two")).await;
+            assert!(matches!(other, Err(TargetError::Differs { .. })), "{other:?}");
+            assert_eq!(target.get(&at).await.unwrap(), "one");
+            assert_eq!(target.list("departments/eng").await.unwrap(), vec![at.clone()]);
+            assert_eq!(target.size(&at).await.unwrap(), Some(3));
+            assert!(target.get(&path("none")).await.is_err_and(|error| error.is_not_found()));
+            assert_eq!(target.status().state, TargetState::Ok);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_vanished_is_down_and_not_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("disk");
+        let target = target(&format!("file://{}", root.display()));
+        std::fs::remove_dir(&root).unwrap();
+        assert!(target.put(&path("a/b"), Bytes::from_static(b"x")).await.is_err());
+        assert_eq!(target.status().state, TargetState::Down);
+        assert!(!root.exists());
+        std::fs::create_dir(&root).unwrap();
+        target.put(&path("a/b"), Bytes::from_static(b"x")).await.unwrap();
+        assert_eq!(target.status().state, TargetState::Ok);
+    }
+
+    #[tokio::test]
+    async fn a_foreign_target_is_neither_read_nor_written() {
+        let target = target("memory:///");
+        target.set_state(TargetState::Foreign, None);
+        let refused = target.get(&path("a")).await;
+        assert!(matches!(refused, Err(TargetError::Failed { state: TargetState::Foreign, .. })));
+        assert_eq!(target.status().state, TargetState::Foreign);
+    }
+
+    #[test]
+    fn the_kind_of_a_failure_says_what_a_person_would_do() {
+        for (code, state) in [
+            (28, TargetState::Full),
+            (122, TargetState::Full),
+            (30, TargetState::ReadOnly),
+            (13, TargetState::ReadOnly),
+            (1, TargetState::ReadOnly),
+            (5, TargetState::Down),
+        ] {
+            assert_eq!(state_of(Act::Write, &std::io::Error::from_raw_os_error(code)), state, "{code}");
+        }
     }
 }
