@@ -76,7 +76,7 @@ impl App {
     async fn until_repository_open(&self) {
         let mut attempts = Attempts::default();
         loop {
-            match Repository::open(&self.config.keys, &self.targets, &self.store.repository).await {
+            match self.open_repository().await {
                 Ok(repository) => {
                     tracing::info!(repository.id = repository.id(), "the repository of backups is open");
                     // Only this task sets it, once.
@@ -95,6 +95,11 @@ impl App {
                 return;
             }
         }
+    }
+
+    async fn open_repository(&self) -> Result<Repository, BackupError> {
+        let identity = self.config.keys.identity().map_err(|error| BackupError::Keys(error.to_string()))?;
+        Repository::open(&self.config.keys, &identity, &self.targets, &self.store.repository).await
     }
 
     async fn watch_departments(&self, departments: Departments) {

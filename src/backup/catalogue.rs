@@ -169,11 +169,7 @@ pub async fn catch_up(
     Ok(())
 }
 
-async fn ensure(
-    targets: &Targets,
-    target: &Target,
-    path: &ObjectPath,
-) -> Result<(), BackupError> {
+async fn ensure(targets: &Targets, target: &Target, path: &ObjectPath) -> Result<(), BackupError> {
     match read_named(target, path).await {
         Ok(_) => Ok(()),
         Err(BackupError::Target(error)) if !error.is_not_found() => Err(error.into()),
@@ -183,11 +179,7 @@ async fn ensure(
 
 /// Copies an object whose name is trusted from any target that has it whole, over a damaged or missing one, and reads
 /// it back.
-pub(super) async fn bring(
-    targets: &Targets,
-    target: &Target,
-    path: &ObjectPath,
-) -> Result<(), BackupError> {
+pub(super) async fn bring(targets: &Targets, target: &Target, path: &ObjectPath) -> Result<(), BackupError> {
     let sealed = find_named(targets, path).await?;
     target.repair(path, sealed).await?;
     read_named(target, path).await.map(|_| ())

@@ -58,7 +58,8 @@ mod tests {
         ];
         let mut seen: Vec<Chain> = Vec::new();
         for change in &changes {
-            for (sequence, time, before) in [(1, at, Chain::GENESIS), (2, at, Chain::GENESIS), (1, at, Chain([1; 32]))] {
+            for (sequence, time, before) in [(1, at, Chain::GENESIS), (2, at, Chain::GENESIS), (1, at, Chain([1; 32]))]
+            {
                 let chain = repository.chain_after(&before, Sequence(sequence), time, change);
                 assert!(!seen.contains(&chain));
                 assert_eq!(chain, repository.chain_after(&before, Sequence(sequence), time, change));

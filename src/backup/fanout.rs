@@ -60,7 +60,8 @@ impl Fanout {
         for (index, target) in targets.iter().enumerate() {
             let (queue, mut pieces) = mpsc::unbounded_channel();
             lanes.push(Lane { queue: Some(queue), done: 0, failure: None });
-            let (tell, repository, targets, target) = (tell.clone(), repository.clone(), targets.clone(), target.clone());
+            let (tell, repository, targets, target) =
+                (tell.clone(), repository.clone(), targets.clone(), target.clone());
             workers.spawn(async move {
                 if let Err(error) = repository.admit(&target).await {
                     let _ = tell.send((index, Err(error)));
@@ -110,11 +111,7 @@ impl Fanout {
             outcome?;
         }
         let submitted = self.submitted;
-        Ok(self
-            .lanes
-            .into_iter()
-            .map(|lane| lane.failure.or_else(|| (lane.done < submitted).then(too_slow)))
-            .collect())
+        Ok(self.lanes.into_iter().map(|lane| lane.failure.or_else(|| (lane.done < submitted).then(too_slow))).collect())
     }
 
     /// Objects that the quorum holds.
@@ -178,11 +175,7 @@ pub(super) fn require_quorum(targets: &Targets, failures: &[Option<Cause>]) -> R
     Err(BackupError::QuorumNotReached { reached, needed: targets.quorum(), details: details.join("; ") })
 }
 
-async fn deliver(
-    targets: &Targets,
-    target: &Target,
-    piece: Piece,
-) -> Result<(), BackupError> {
+async fn deliver(targets: &Targets, target: &Target, piece: Piece) -> Result<(), BackupError> {
     match piece {
         Piece::New(path, bytes) => Ok(target.put(&path, bytes).await?),
         Piece::Kept(path, size) => {

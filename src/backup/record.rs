@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn a_refusal_shows_no_value() {
-        for bad in ["{\"id\":7,\"password_hash\":\"s3cret\"}", "{\"password_hash\":\"s3cret\"}", "s3cret", "{\"s3cret\":1}"] {
+        for bad in
+            ["{\"id\":7,\"password_hash\":\"s3cret\"}", "{\"password_hash\":\"s3cret\"}", "s3cret", "{\"s3cret\":1}"]
+        {
             let reason = parse_record(bad.as_bytes()).unwrap_err();
             assert!(!reason.contains("s3cret"), "{reason}");
         }

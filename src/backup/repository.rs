@@ -233,9 +233,7 @@ fn make(recipients: &[x25519::Recipient]) -> Result<StoredRepository, BackupErro
 fn unseal_secret(sealed: &[u8], identity: &x25519::Identity) -> Result<[u8; 32], BackupError> {
     let path = ObjectPath::repository_key();
     let mut plain = Vec::new();
-    seal::decrypt(&path, sealed, identity, |reader| {
-        io::Read::take(reader, 64).read_to_end(&mut plain).map(|_| ())
-    })?;
+    seal::decrypt(&path, sealed, identity, |reader| io::Read::take(reader, 64).read_to_end(&mut plain).map(|_| ()))?;
     plain
         .try_into()
         .map_err(|_| BackupError::Damaged { path: path.to_string(), reason: "it is not 32 bytes long".to_owned() })

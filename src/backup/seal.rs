@@ -99,7 +99,8 @@ impl Repository {
         }
         plain.truncate(cut);
         let opened = Opened { plain };
-        let header: Header = serde_json::from_slice(opened.header()).map_err(|_| damaged(path, "its header cannot be read"))?;
+        let header: Header =
+            serde_json::from_slice(opened.header()).map_err(|_| damaged(path, "its header cannot be read"))?;
         if header != *place {
             return Err(damaged(path, "its header names another place or a newer format"));
         }
@@ -141,8 +142,8 @@ pub(super) fn damaged(path: &ObjectPath, reason: &str) -> BackupError {
 /// Encrypts a short text to all recipients.
 pub(super) fn encrypt(recipients: &[x25519::Recipient], plain: &[u8]) -> Result<Vec<u8>, BackupError> {
     let sealed = (|| {
-        let encryptor =
-            Encryptor::with_recipients(recipients.iter().map(|r| r as &dyn age::Recipient)).map_err(io::Error::other)?;
+        let encryptor = Encryptor::with_recipients(recipients.iter().map(|r| r as &dyn age::Recipient))
+            .map_err(io::Error::other)?;
         let mut writer = encryptor.wrap_output(Vec::new())?;
         writer.write_all(plain)?;
         writer.finish()

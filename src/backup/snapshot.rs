@@ -113,7 +113,11 @@ pub(super) async fn read_manifest(
 }
 
 /// Opens a sealed manifest.
-pub(super) fn open_manifest(repository: &Repository, path: &ObjectPath, sealed: &[u8]) -> Result<Manifest, BackupError> {
+pub(super) fn open_manifest(
+    repository: &Repository,
+    path: &ObjectPath,
+    sealed: &[u8],
+) -> Result<Manifest, BackupError> {
     let parts: Vec<&str> = path.as_str().split('/').collect();
     let (department, timeline) = match parts.as_slice() {
         ["departments", department, timeline, "snapshots", _] => (department.parse().ok(), timeline.parse().ok()),

@@ -50,8 +50,7 @@ impl Place {
             cluster_time: ClusterTime { seconds: 1, ordinal: 2 },
             token: None,
         };
-        let of =
-            SnapshotOf { department: "eng".parse().unwrap(), timeline: Timeline(1), position, epoch: Epoch(3) };
+        let of = SnapshotOf { department: "eng".parse().unwrap(), timeline: Timeline(1), position, epoch: Epoch(3) };
         let batches = futures::stream::iter(users.chunks(10).map(|batch| Ok(batch.to_vec())).collect::<Vec<_>>());
         writer.write(&of, batches, previous, &CancellationToken::new(), |_| {}).await
     }

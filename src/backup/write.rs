@@ -19,8 +19,8 @@ use crate::domain::history::{Position, Timeline};
 use crate::domain::ids::DepartmentName;
 use crate::domain::user::User;
 use crate::store::StoreError;
-use crate::targets::{Target, Targets};
 use crate::targets::layout::ObjectPath;
+use crate::targets::{Target, Targets};
 
 use super::chunker::{Chunker, PlainChunk};
 use super::fanout::{Fanout, GRACE, Piece, require_quorum, too_slow};
@@ -169,7 +169,8 @@ impl<'a> Work<'a> {
         let content_id = hex::encode(plain.content_id);
         let next: Sealing = if let Some(kept) = self.known.get(content_id.as_str()) {
             let chunk = (*kept).clone();
-            let piece = Piece::Kept(ObjectPath::chunk(&self.of.department, self.of.timeline, &chunk.object), chunk.bytes);
+            let piece =
+                Piece::Kept(ObjectPath::chunk(&self.of.department, self.of.timeline, &chunk.object), chunk.bytes);
             Box::pin(std::future::ready(Ok((chunk, piece))))
         } else {
             let (repository, place) = (self.repository.clone(), self.place.clone());

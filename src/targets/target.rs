@@ -57,9 +57,8 @@ impl Target {
         let (store, root): (Arc<dyn ObjectStore>, _) = match url.scheme() {
             "memory" => (Arc::new(InMemory::new()), None),
             "file" => {
-                let root = url
-                    .to_file_path()
-                    .map_err(|()| refuse("a file URL is file:///absolute/directory".to_owned()))?;
+                let root =
+                    url.to_file_path().map_err(|()| refuse("a file URL is file:///absolute/directory".to_owned()))?;
                 // Only the last folder is made, so that a missing mount is not papered over. Failing is no
                 // error here: the target is down, and says so at its first operation.
                 let _ = std::fs::create_dir(&root);
@@ -122,8 +121,12 @@ impl Target {
 
     async fn write(&self, path: &ObjectPath, bytes: Bytes, mode: PutMode) -> Result<(), TargetError> {
         let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
-        self.run(Act::Write, path.as_str(), async move { store.put_opts(&at, bytes.into(), mode.into()).await.map(|_| ()) })
-            .await
+        self.run(
+            Act::Write,
+            path.as_str(),
+            async move { store.put_opts(&at, bytes.into(), mode.into()).await.map(|_| ()) },
+        )
+        .await
     }
 
     /// Reads a whole object.
