@@ -1,9 +1,11 @@
 //! The composition root: everything a replica is made of, built once.
 
+use crate::api::auth::Tokens;
+use crate::api::passwords::Hasher;
 use crate::backup::Repository;
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::ReplicaId;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -27,6 +29,12 @@ pub struct App {
     pub repository: Arc<tokio::sync::OnceCell<Repository>>,
     /// The time.
     pub clock: Clock,
+    /// Who may call.
+    pub auth: Arc<Tokens>,
+    /// Hashes passwords, a few at a time.
+    pub hasher: Arc<Hasher>,
+    /// When this process started.
+    pub started_at: Timestamp,
     /// The end.
     pub shutdown: Shutdown,
 }
