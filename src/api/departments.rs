@@ -311,7 +311,10 @@ pub(super) async fn list_departments(
     };
     departments.retain(|department: &Department| department.state == DepartmentState::Active);
     let next_cursor = page.cut(&app.auth, &mut departments, |department| department.name.to_string());
-    let views = futures::stream::iter(departments.iter().map(|department| view(&app, department)));
+    let views = futures::stream::iter(departments).map(|department| {
+        let app = app.clone();
+        async move { view(&app, &department).await }
+    });
     let items = views.buffered(HEADS_AT_ONCE).try_collect().await?;
     let view = DepartmentPage { items, next_cursor };
     Ok(page.respond(&view, view.next_cursor.as_deref()))

@@ -31,7 +31,7 @@ const ATTEMPTS: usize = 5;
 const IDS_MAX: usize = 200;
 
 /// A user to create. Exactly one of `password` and `password_hash` is given.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Ada Lovelace", "password": "correct horse battery staple"}))]
 pub struct NewUser {
@@ -60,7 +60,7 @@ pub struct NewUser {
 }
 
 /// Changes to a user (JSON merge patch). Null is not a value of any field.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"locked": true}))]
 pub struct UserPatch {
