@@ -191,7 +191,7 @@ mod tests {
         check("GET", "/panic", 500, "panic").await;
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_request_that_takes_too_long_is_a_problem() {
         let response = check("GET", "/stuck", 503, "timeout").await;
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
