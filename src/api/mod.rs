@@ -1,18 +1,123 @@
 //! The HTTP API: the only module that names `axum` or `utoipa`. This file is the route table.
 
+pub mod auth;
+pub mod backups;
+pub mod cluster;
+pub mod cursor;
+pub mod departments;
+mod docs;
+pub mod extract;
+pub mod health;
+pub mod import;
+pub mod jobs;
+pub mod middleware;
+pub mod pages;
+pub mod passwords;
+pub mod problem;
+pub mod restores;
+pub mod users;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
 use crate::app::App;
 
-/// Serves until shutdown.
+/// What the document says of itself.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "rollkeeper",
+        description = "Keeps user records, and backups of them that can be proved.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(problem::ProblemView)),
+    security(("bearer" = [])),
+    modifiers(&Bearer),
+    tags(
+        (name = "users", description = "User records."),
+        (name = "departments", description = "Partitions of the users, each with its own leader."),
+        (name = "backups", description = "Restore points."),
+        (name = "restores", description = "Plans, and their application."),
+        (name = "cluster", description = "Replicas, leaders and targets."),
+        (name = "health", description = "Probes."),
+    )
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token of the service; the bootstrap token has every scope."))
+            .build();
+        openapi.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Every path of the API.
+fn table() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(users::create_user, users::list_users))
+        .routes(routes!(import::import_users))
+        .routes(routes!(users::get_user, users::update_user, users::delete_user))
+        .routes(routes!(departments::list_departments))
+        .routes(routes!(
+            departments::get_department,
+            departments::put_department,
+            departments::delete_department
+        ))
+        .routes(routes!(departments::list_followers))
+        .routes(routes!(backups::start_backup, backups::list_backups))
+        .routes(routes!(backups::get_backup))
+        .routes(routes!(restores::start_restore, restores::list_restores))
+        .routes(routes!(restores::get_restore))
+        .routes(routes!(restores::apply_restore))
+        .routes(routes!(restores::cancel_restore))
+        .routes(routes!(restores::list_conflicts))
+        .routes(routes!(cluster::get_cluster))
+        .routes(routes!(health::get_liveness))
+        .routes(routes!(health::get_readiness))
+}
+
+/// The service: every route, the document, and the edge around them.
+pub fn router(app: App) -> axum::Router {
+    let edge = Arc::new(middleware::Edge::new(&app.replica, app.config.http.request_timeout));
+    let (routes, _) = table().split_for_parts();
+    routes
+        .merge(docs::routes(openapi_json()))
+        .layer(axum::Extension(departments::Known::default()))
+        .layer(axum::Extension(health::Readiness::default()))
+        .layer(axum::middleware::from_fn_with_state(edge, middleware::edge))
+        .with_state(app)
+}
+
+/// The OpenAPI document of the routes above.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    table().into_openapi()
+}
+
+/// The OpenAPI document as it is committed: indented, with a newline at its end.
+pub fn openapi_json() -> String {
+    let mut json = openapi().to_pretty_json().unwrap_or_default();
+    json.push('\n');
+    json
+}
+
+/// Serves until shutdown, then lets open requests end.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(app: App, listener: tokio::net::TcpListener) -> std::io::Result<()> {
-    app.shutdown.token.cancelled().await;
-    drop(listener);
-    Ok(())
-}
-
-/// The OpenAPI document.
-pub fn openapi_json() -> String {
-    "{}".to_owned()
+    let stop = app.shutdown.token.clone();
+    axum::serve(listener, router(app)).with_graceful_shutdown(stop.cancelled_owned()).await
 }

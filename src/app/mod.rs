@@ -13,10 +13,12 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 use tokio::sync::{OnceCell, mpsc, watch};
 
+use crate::api::auth::Tokens;
+use crate::api::passwords::Hasher;
 use crate::backup::Repository;
 use crate::cluster::{Claim, Cluster, Member};
 use crate::config::Config;
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::{DepartmentName, ReplicaId};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
@@ -41,7 +43,12 @@ pub struct App {
     pub clock: Clock,
     /// The end.
     pub shutdown: Shutdown,
-    // auth: Arc<api::auth::Tokens> and hasher: Arc<api::passwords::Hasher> come with the API.
+    /// Who may call.
+    pub auth: Arc<Tokens>,
+    /// Hashes passwords, a few at a time.
+    pub hasher: Arc<Hasher>,
+    /// When this process started.
+    pub started_at: Timestamp,
 }
 
 /// A replica that is built and not yet running.
@@ -77,7 +84,9 @@ impl App {
         let (departments, watched) = watch::channel(Arc::new(BTreeSet::new()));
         let auth = config.zookeeper.auth()?;
         let (cluster, claims) = Cluster::start(&config.zookeeper, auth, me, watched, clock.clone());
-        // Tokens::bootstrap(&config.auth.bootstrap_token()?) and Hasher::new(&config.http) belong here.
+        let token = config.auth.bootstrap_token()?;
+        let auth = Tokens::from_bootstrap(token.expose_secret()).context("read the bootstrap token")?;
+        let hasher = Hasher::new(&config.http).context("prepare the hashing of passwords")?;
         let app = Self {
             config: Arc::new(config),
             replica,
@@ -85,7 +94,10 @@ impl App {
             cluster,
             targets,
             repository: Arc::new(OnceCell::new()),
+            started_at: clock.now(),
             clock,
+            auth: Arc::new(auth),
+            hasher: Arc::new(hasher),
             shutdown: Shutdown::default(),
         };
         Ok(Built { app, claims, departments })

@@ -1,0 +1,116 @@
+//! `/cluster`: replicas, leaders and targets, as the answering replica sees them.
+
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::auth::require_scope;
+use super::problem::{Problem, Problems};
+use super::wire::TargetView;
+use crate::app::App;
+use crate::cluster::SessionState;
+use crate::domain::token::{Caller, Scope};
+
+/// State of the `ZooKeeper` session.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionView {
+    /// The lease holds.
+    Connected,
+    /// No contact; leaderships end with the lease.
+    Suspended,
+    /// No session; a new one is being made.
+    Lost,
+}
+
+/// A live replica.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MemberView {
+    /// Its id.
+    pub replica: String,
+    /// Where clients reach it, if configured.
+    pub url: Option<String>,
+    /// Version of the program.
+    pub version: String,
+    /// Whether it is shutting down.
+    pub draining: bool,
+}
+
+/// Who leads a department.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DepartmentLeaderView {
+    /// The department.
+    pub department: String,
+    /// The replica that leads.
+    pub replica: String,
+    /// Its epoch.
+    pub epoch: i64,
+    /// Since when.
+    #[schema(format = DateTime)]
+    pub since: String,
+}
+
+/// The cluster.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ClusterView {
+    /// The replica that answers.
+    pub replica: String,
+    /// Version of its program.
+    pub version: String,
+    /// When it started.
+    #[schema(format = DateTime)]
+    pub started_at: String,
+    /// State of its ZooKeeper session.
+    pub zookeeper: SessionView,
+    /// Live replicas.
+    pub replicas: Vec<MemberView>,
+    /// Leaders; a department without one is absent.
+    pub leaders: Vec<DepartmentLeaderView>,
+    /// Targets of backups.
+    pub targets: Vec<TargetView>,
+    /// Copies that make a backup durable.
+    pub write_quorum: usize,
+    /// Whether the repository of backups is open.
+    pub repository_open: bool,
+}
+
+/// Shows the cluster.
+///
+/// As the answering replica sees it; it asks nobody.
+#[utoipa::path(get, path = "/cluster", operation_id = "getCluster", tag = "cluster",
+    responses((status = 200, description = "The cluster.", body = ClusterView), Problems))]
+pub(super) async fn get_cluster(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<axum::Json<ClusterView>, Problem> {
+    require_scope(&caller, Scope::ClusterRead)?;
+    let view = app.cluster.view();
+    let replicas = view.members.iter().map(|member| MemberView {
+        replica: member.replica.to_string(),
+        url: member.url.clone(),
+        version: member.version.clone(),
+        draining: member.draining,
+    });
+    let seen = view.leaders.iter().filter(|(department, _)| caller.sees(department));
+    let leaders = seen.map(|(department, leader)| DepartmentLeaderView {
+        department: department.to_string(),
+        replica: leader.replica.to_string(),
+        epoch: leader.epoch.0,
+        since: leader.since.to_string(),
+    });
+    Ok(axum::Json(ClusterView {
+        replica: app.replica.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: app.started_at.to_string(),
+        zookeeper: match view.session {
+            SessionState::Connected => SessionView::Connected,
+            SessionState::Suspended => SessionView::Suspended,
+            SessionState::Lost => SessionView::Lost,
+        },
+        replicas: replicas.collect(),
+        leaders: leaders.collect(),
+        targets: app.targets.statuses().into_iter().map(Into::into).collect(),
+        write_quorum: app.targets.quorum(),
+        repository_open: app.repository.initialized(),
+    }))
+}

@@ -1,0 +1,398 @@
+//! Every error that a client sees: problem+json (RFC 9457), from one table of kinds.
+//!
+//! Rule: a 5xx is logged here, once, with the whole chain of its sources; `detail` never holds a secret or a value.
+
+use std::error::Error;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::middleware::current_request;
+use crate::domain::text::Invalid;
+use crate::store::StoreError;
+
+/// Media type of every error.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// What kind of refusal it is: decides the status, the title and the code that stands when none is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Cannot be parsed.
+    Invalid,
+    /// No or wrong credentials.
+    Unauthenticated,
+    /// The token lacks a scope.
+    Forbidden,
+    /// Not there, or not for this caller to know of.
+    NotFound,
+    /// The path has no such method.
+    MethodNotAllowed,
+    /// The present state refuses it.
+    Conflict,
+    /// A precondition no longer holds.
+    Stale,
+    /// The body is too large.
+    TooLarge,
+    /// The body's media type is not supported.
+    UnsupportedMediaType,
+    /// Parsed, and not valid.
+    Unprocessable,
+    /// `If-Match` is needed.
+    PreconditionRequired,
+    /// A defect of the service.
+    Internal,
+    /// Something that the service needs does not answer.
+    Unavailable,
+}
+
+impl Kind {
+    /// Status, default code and title: the one table.
+    const fn row(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Invalid => (StatusCode::BAD_REQUEST, "invalid_request", "The request cannot be parsed"),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is needed"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "missing_scope", "The token does not allow this"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is no such thing"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not have this method")
+            }
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "The present state refuses this"),
+            Self::Stale => (StatusCode::PRECONDITION_FAILED, "stale", "The precondition does not hold"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large"),
+            Self::UnsupportedMediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The media type is not supported")
+            }
+            Self::Unprocessable => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not valid"),
+            Self::PreconditionRequired => {
+                (StatusCode::PRECONDITION_REQUIRED, "precondition_required", "If-Match is needed")
+            }
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service failed"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment"),
+        }
+    }
+
+    /// The kind for a status that the framework chose by itself.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        match status.as_u16() {
+            401 => Self::Unauthenticated,
+            403 => Self::Forbidden,
+            404 => Self::NotFound,
+            405 => Self::MethodNotAllowed,
+            409 => Self::Conflict,
+            412 => Self::Stale,
+            413 => Self::TooLarge,
+            415 => Self::UnsupportedMediaType,
+            422 => Self::Unprocessable,
+            503 => Self::Unavailable,
+            400..=499 => Self::Invalid,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// One field of a request that is not valid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// JSON pointer into the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "/name")]
+    pub pointer: Option<String>,
+    /// Name of the query parameter or header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "limit")]
+    pub parameter: Option<String>,
+    /// Stable machine-readable code.
+    #[schema(example = "invalid_name")]
+    pub code: String,
+    /// A sentence that names the rule.
+    pub message: String,
+}
+
+impl FieldProblem {
+    /// A field of the body that breaks a rule.
+    pub fn body(pointer: impl Into<String>, invalid: Invalid) -> Self {
+        Self {
+            pointer: Some(pointer.into()),
+            parameter: None,
+            code: invalid.code.to_owned(),
+            message: invalid.message,
+        }
+    }
+}
+
+/// An error on its way to the client.
+#[derive(Debug)]
+pub struct Problem {
+    kind: Kind,
+    code: &'static str,
+    detail: String,
+    errors: Vec<FieldProblem>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Problem {
+    /// A problem of a kind, with its default code.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            code: kind.row().1,
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+            source: None,
+        }
+    }
+
+    /// The same with a code of its own.
+    #[must_use]
+    pub fn code(mut self, code: &'static str) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// The same with a response header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The same with the error that led to it, for the log.
+    #[must_use]
+    pub fn source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The same with one more field.
+    #[must_use]
+    pub fn field(mut self, field: FieldProblem) -> Self {
+        self.errors.push(field);
+        self
+    }
+
+    /// There is no such thing, or the caller may not know of it.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Kind::NotFound, format!("There is no such {what}."))
+    }
+
+    /// One field of the body breaks a rule: 422.
+    pub fn field_invalid(pointer: impl Into<String>, invalid: Invalid) -> Self {
+        Self::fields_invalid(vec![FieldProblem::body(pointer, invalid)])
+    }
+
+    /// Fields break rules: 422 with all of them.
+    pub fn fields_invalid(errors: Vec<FieldProblem>) -> Self {
+        let detail = errors.first().map_or_else(String::new, |first| first.message.clone());
+        let mut problem = Self::new(Kind::Unprocessable, detail);
+        problem.errors = errors;
+        problem
+    }
+
+    /// A query parameter breaks a rule: 422.
+    pub fn parameter_invalid(name: &str, invalid: Invalid) -> Self {
+        Self::fields_invalid(vec![FieldProblem {
+            pointer: None,
+            parameter: Some(name.to_owned()),
+            code: invalid.code.to_owned(),
+            message: invalid.message,
+        }])
+    }
+
+    /// Something that the service needs does not answer: 503, try again in a second.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Unavailable, detail).header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// The condition in `If-Match` or `If-None-Match` does not hold: 412.
+    pub fn stale() -> Self {
+        Self::new(Kind::Stale, "It changed since you read it. Read it again, then decide.")
+    }
+
+    /// The status that it will be answered with.
+    pub const fn status(&self) -> StatusCode {
+        self.kind.row().0
+    }
+
+    /// The stable code.
+    pub const fn code_str(&self) -> &'static str {
+        self.code
+    }
+
+    /// The sentence for the client.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    fn log(&self) {
+        let mut chain = Vec::new();
+        let mut next: Option<&(dyn Error + 'static)> = self.source.as_deref().map(|source| source as _);
+        while let Some(error) = next {
+            chain.push(error.to_string());
+            next = error.source();
+        }
+        let cause = chain.join(": ");
+        if self.kind == Kind::Internal {
+            tracing::error!(problem.code = self.code, cause, "{}", self.detail);
+        } else {
+            tracing::warn!(problem.code = self.code, cause, "{}", self.detail);
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                Self::unavailable("MongoDB does not answer. Nothing was changed; try again.").source(error)
+            }
+            StoreError::OutcomeUnknown(_) => Self::unavailable(
+                "MongoDB did not say whether the write was made. Read the record before you repeat the request.",
+            )
+            .code("outcome_unknown")
+            .source(error),
+            StoreError::Taken(field) => {
+                let code = match field {
+                    crate::store::error::UniqueField::Id => "id_taken",
+                    crate::store::error::UniqueField::Name => "name_taken",
+                };
+                let message = format!("The {} is taken.", field.name());
+                Self::new(Kind::Conflict, message.clone())
+                    .code(code)
+                    .field(FieldProblem::body(format!("/{}", field.name()), Invalid::new(code, message)))
+            }
+            StoreError::Stale => Self::stale(),
+            // A handler is no leader and has no epoch, so a fence that reaches one is a defect.
+            StoreError::Fenced(_)
+            | StoreError::Corrupt { .. }
+            | StoreError::Unsupported(_)
+            | StoreError::Migration(_)
+            | StoreError::Other(_) => {
+                Self::new(Kind::Internal, "The service failed. The log has the cause under the request id.")
+                    .source(error)
+            }
+        }
+    }
+}
+
+/// The body of every error (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemView {
+    /// Stable URI of this kind of error.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:rollkeeper:problem:not_found")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: &'static str,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    pub status: u16,
+    /// What happened this time, and what to do.
+    pub detail: String,
+    /// Path of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub instance: Option<String>,
+    /// Stable machine-readable code.
+    #[schema(example = "not_found")]
+    pub code: &'static str,
+    /// Id of the request, as in `X-Request-Id` and in the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub request_id: Option<String>,
+    /// Every field that is not valid.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldProblem>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, _, title) = self.kind.row();
+        if status.is_server_error() {
+            self.log();
+        }
+        let request = current_request();
+        let view = ProblemView {
+            kind: format!("urn:rollkeeper:problem:{}", self.code),
+            title,
+            status: status.as_u16(),
+            detail: self.detail,
+            instance: request.as_ref().map(|request| request.path.clone()),
+            code: self.code,
+            request_id: request.map(|request| request.id),
+            errors: self.errors,
+        };
+        let body = serde_json::to_vec(&view).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        for (name, value) in self.headers {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// The error ranges that every operation documents.
+#[derive(Debug)]
+pub struct Problems;
+
+impl utoipa::IntoResponses for Problems {
+    fn responses() -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::response::Response>> {
+        use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+        let response = |description: &str| {
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+            RefOr::T(ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build())
+        };
+        std::collections::BTreeMap::from([
+            ("4XX".to_owned(), response("The request was refused; `code` says why.")),
+            ("5XX".to_owned(), response("The service failed or is not available; 503 comes with Retry-After.")),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::error::UniqueField;
+
+    async fn body_of(problem: Problem) -> serde_json::Value {
+        let response = problem.into_response();
+        assert_eq!(response.headers()[header::CONTENT_TYPE], PROBLEM_JSON);
+        let bytes = axum::body::to_bytes(response.into_body(), 65_536).await.unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_taken_name_is_a_conflict_that_points_at_the_name() {
+        let body = body_of(StoreError::Taken(UniqueField::Name).into()).await;
+        assert_eq!(body["status"], 409);
+        assert_eq!(body["code"], "name_taken");
+        assert_eq!(body["type"], "urn:rollkeeper:problem:name_taken");
+        assert_eq!(body["errors"][0]["pointer"], "/name");
+    }
+
+    #[tokio::test]
+    async fn a_defect_tells_the_client_nothing_of_its_cause() {
+        let error = StoreError::Corrupt { collection: "users", reason: "sensitive".to_owned() };
+        let body = body_of(error.into()).await;
+        assert_eq!(body["status"], 500);
+        assert!(!body.to_string().contains("sensitive"));
+    }
+
+    #[test]
+    fn an_unavailable_answer_says_when_to_try_again() {
+        let response = Problem::unavailable("down").into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    }
+
+    #[test]
+    fn every_status_of_the_table_finds_its_own_kind_again() {
+        for kind in [Kind::NotFound, Kind::MethodNotAllowed, Kind::TooLarge, Kind::Internal, Kind::Unavailable] {
+            assert_eq!(Kind::of_status(kind.row().0), kind);
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! `/users`: create, list, read, change, delete.
+//!
+//! Rule: no view of a user has its password hash.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::Extension;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::auth::{limit_to, require, require_scope};
+use super::departments::Known;
+use super::extract::{IfMatch, IfNoneMatch, Json, Path, Query, flag, not_null, parameter};
+use super::jobs::{fresh_uuid, list_parameter};
+use super::pages::PageRequest;
+use super::problem::{FieldProblem, Kind, Problem, Problems};
+use super::{cursor, passwords};
+use crate::app::App;
+use crate::domain::ids::{DepartmentName, UserId};
+use crate::domain::text::Invalid;
+use crate::domain::token::{Caller, Scope};
+use crate::domain::user::{PasswordHash, Rev, User, UserName};
+use crate::store::StoreError;
+use crate::store::users::UserFilter;
+
+/// How often a change without `If-Match` is tried against other writers.
+const ATTEMPTS: usize = 5;
+/// Most ids that a list may name.
+const IDS_MAX: usize = 200;
+
+/// A user to create. Exactly one of `password` and `password_hash` is given.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Ada Lovelace", "password": "correct horse battery staple"}))]
+pub struct NewUser {
+    /// Id of the client's own choice; absent means a fresh UUIDv7.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false, pattern = "^[A-Za-z0-9._~-]{1,64}$")]
+    id: Option<String>,
+    /// The department; absent means `default`.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
+    department: Option<String>,
+    /// Unique in the department; 1 to 128 characters after trimming, no control characters.
+    name: String,
+    /// Password to hash with argon2id; 1 to 1024 bytes.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false, value_type = Option<String>, write_only)]
+    password: Option<SecretString>,
+    /// Ready argon2 hash in PHC string format.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false, write_only)]
+    password_hash: Option<String>,
+    /// Whether password verification is refused. Default false.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    locked: Option<bool>,
+}
+
+/// Changes to a user (JSON merge patch). Null is not a value of any field.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"locked": true}))]
+pub struct UserPatch {
+    /// New name.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    name: Option<String>,
+    /// A user stays in its department: only the present one is accepted.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    department: Option<String>,
+    /// New password, to hash.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false, value_type = Option<String>, write_only)]
+    password: Option<SecretString>,
+    /// New ready hash.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false, write_only)]
+    password_hash: Option<String>,
+    /// Whether password verification is refused.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    locked: Option<bool>,
+}
+
+/// A user, without its password hash.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserView {
+    /// Unique over all departments.
+    pub id: String,
+    /// The department.
+    pub department: String,
+    /// Unique in the department.
+    pub name: String,
+    /// Whether password verification is refused.
+    pub locked: bool,
+    /// Revision; the `ETag` without its quotes.
+    pub rev: String,
+    /// Counts the writes of this id.
+    pub version: i64,
+    /// When the record was first made.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// When the record was last written.
+    #[schema(format = DateTime)]
+    pub updated_at: String,
+}
+
+impl From<&User> for UserView {
+    fn from(user: &User) -> Self {
+        Self {
+            id: user.id.to_string(),
+            department: user.department.to_string(),
+            name: user.name.to_string(),
+            locked: user.locked,
+            rev: user.rev.to_string(),
+            version: user.version,
+            created_at: user.created_at.to_string(),
+            updated_at: user.updated_at.to_string(),
+        }
+    }
+}
+
+/// A page of users.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserPage {
+    /// The users, in the order of department and id.
+    pub items: Vec<UserView>,
+    /// Where the next page begins; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next_cursor: Option<String>,
+}
+
+/// Filter and page of a list of users.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UserQuery {
+    /// Only this department.
+    department: Option<String>,
+    /// Only names that begin so.
+    name_prefix: Option<String>,
+    /// Only locked, or only unlocked users.
+    #[param(value_type = Option<bool>)]
+    locked: Option<String>,
+    /// Only records written at or after this moment.
+    #[param(format = DateTime)]
+    updated_since: Option<String>,
+    /// Only these ids, separated by commas; at most 200.
+    ids: Option<String>,
+    /// Items of the page, 1 to 1000. Default 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A credential as it was sent: to hash, or ready.
+pub(super) enum Credential {
+    /// To hash.
+    Password(SecretString),
+    /// Ready and checked.
+    Hash(PasswordHash),
+}
+
+impl Credential {
+    /// Takes what was sent, or says what is wrong with it. `None` when nothing was sent.
+    pub(super) fn read(
+        password: Option<SecretString>,
+        hash: Option<String>,
+        errors: &mut Vec<FieldProblem>,
+    ) -> Option<Self> {
+        use secrecy::ExposeSecret;
+        let read = match (password, hash) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => Err(FieldProblem::body(
+                "/password_hash",
+                Invalid::new("two_credentials", "Give password or password_hash, not both."),
+            )),
+            (Some(password), None) => passwords::check_password(password.expose_secret())
+                .map(|()| Self::Password(password))
+                .map_err(|invalid| FieldProblem::body("/password", invalid)),
+            (None, Some(hash)) => passwords::check_hash(&hash)
+                .map(Self::Hash)
+                .map_err(|invalid| FieldProblem::body("/password_hash", invalid)),
+        };
+        read.map_err(|error| errors.push(error)).ok()
+    }
+
+    async fn hash(self, app: &App) -> Result<PasswordHash, Problem> {
+        match self {
+            Self::Password(password) => app.hasher.hash(password).await,
+            Self::Hash(hash) => Ok(hash),
+        }
+    }
+}
+
+/// Parses a field, or notes what is wrong with it.
+pub(super) fn read_field<T: std::str::FromStr<Err = Invalid>>(
+    pointer: &str,
+    text: Option<&str>,
+    errors: &mut Vec<FieldProblem>,
+) -> Option<T> {
+    text.map(str::parse).transpose().unwrap_or_else(|invalid| {
+        errors.push(FieldProblem::body(pointer, invalid));
+        None
+    })
+}
+
+/// Creates a user.
+///
+/// The record is majority-committed and journaled when the answer comes.
+#[utoipa::path(post, path = "/users", operation_id = "createUser", tag = "users", request_body = NewUser,
+    responses((status = 201, description = "Created; `Location` and `ETag` are set.", body = UserView), Problems))]
+pub(super) async fn create_user(
+    State(app): State<App>,
+    Extension(known): Extension<Known>,
+    caller: Caller,
+    Json(body): Json<NewUser>,
+) -> Result<Response, Problem> {
+    require_scope(&caller, Scope::UsersWrite)?;
+    let mut errors = Vec::new();
+    let id: Option<UserId> = read_field("/id", body.id.as_deref(), &mut errors);
+    let department = read_field("/department", body.department.as_deref(), &mut errors);
+    let name: Option<UserName> = read_field("/name", Some(&body.name), &mut errors);
+    if body.password.is_none() && body.password_hash.is_none() {
+        let invalid = Invalid::new("missing_credential", "Give password or password_hash.");
+        errors.push(FieldProblem::body("/password", invalid));
+    }
+    let credential = Credential::read(body.password, body.password_hash, &mut errors);
+    let (Some(name), Some(credential), true) = (name, credential, errors.is_empty()) else {
+        return Err(Problem::fields_invalid(errors));
+    };
+    let department: DepartmentName = department.unwrap_or_else(DepartmentName::default_department);
+    require(&caller, Scope::UsersWrite, &department, "department")?;
+    known.require(&app, &department).await?;
+
+    let password_hash = credential.hash(&app).await?;
+    let now = app.clock.now();
+    let user = User {
+        id: id.unwrap_or_else(|| fresh_uuid(&app.clock).into()),
+        department,
+        name,
+        password_hash,
+        locked: body.locked.unwrap_or(false),
+        rev: Rev::random(),
+        version: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    app.store.users.insert(&user).await?;
+    let mut response = tagged(StatusCode::CREATED, &user);
+    if let Ok(location) = HeaderValue::from_str(&format!("/users/{}", user.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Lists users.
+///
+/// Pages are in the order of department and id, and stable while users are written.
+#[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(UserQuery),
+    responses((status = 200, description = "One page; `Link` names the next.", body = UserPage), Problems))]
+pub(super) async fn list_users(
+    State(app): State<App>,
+    caller: Caller,
+    uri: Uri,
+    Query(query): Query<UserQuery>,
+) -> Result<Response, Problem> {
+    require_scope(&caller, Scope::UsersRead)?;
+    let department = parameter("department", query.department.as_deref())?;
+    let ids = query.ids.as_deref().map(|ids| list_parameter::<UserId>("ids", Some(ids))).transpose()?;
+    if ids.as_ref().is_some_and(|ids| ids.len() > IDS_MAX) {
+        return Err(Problem::parameter_invalid("ids", Invalid::new("too_many_ids", "At most 200 ids can be asked.")));
+    }
+    let filter = UserFilter {
+        department: limit_to(&caller, department)?,
+        name_prefix: query.name_prefix,
+        locked: flag("locked", query.locked.as_deref())?,
+        updated_since: parameter("updated_since", query.updated_since.as_deref())?,
+        ids,
+    };
+    let print = cursor::fingerprint("users", &filter);
+    let page: PageRequest<(String, String)> =
+        PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
+    let after = match &page.after {
+        Some((department, id)) => Some((
+            department.parse().map_err(|invalid| Problem::parameter_invalid("cursor", invalid))?,
+            id.parse().map_err(|invalid| Problem::parameter_invalid("cursor", invalid))?,
+        )),
+        None => None,
+    };
+    let mut users = app.store.users.list(&filter, after.as_ref(), page.read_limit()).await?;
+    let next_cursor = page.cut(&app.auth, &mut users, |user| (user.department.to_string(), user.id.to_string()));
+    let items = users.iter().map(UserView::from).collect();
+    let view = UserPage { items, next_cursor };
+    Ok(page.respond(&view, view.next_cursor.as_deref()))
+}
+
+/// Reads a user.
+///
+/// With `If-None-Match`, an unchanged record answers 304.
+#[utoipa::path(get, path = "/users/{user_id}", operation_id = "getUser", tag = "users",
+    params(("user_id" = String, Path, description = "Id of the user."),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` that the client has.")),
+    responses((status = 200, description = "The user; `ETag` is set.", body = UserView),
+        (status = 304, description = "The client has this version."), Problems))]
+pub(super) async fn get_user(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<UserId>,
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let user = load(&app, &caller, Scope::UsersRead, &id).await?;
+    if known.knows(&user.rev.to_string()) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(user.rev))]).into_response());
+    }
+    Ok(tagged(StatusCode::OK, &user))
+}
+
+/// Changes a user.
+///
+/// JSON merge patch. With `If-Match` the change is made to that version only; without, it is made to whatever is there.
+#[utoipa::path(patch, path = "/users/{user_id}", operation_id = "updateUser", tag = "users",
+    params(("user_id" = String, Path, description = "Id of the user."),
+        ("If-Match" = Option<String>, Header, description = "Change only the version with this `ETag`.")),
+    request_body(content((UserPatch = "application/merge-patch+json"), (UserPatch = "application/json")),
+        description = "The fields to change."),
+    responses((status = 200, description = "The changed user; `ETag` is set.", body = UserView), Problems))]
+pub(super) async fn update_user(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<UserId>,
+    guard: IfMatch,
+    Json(patch): Json<UserPatch>,
+) -> Result<Response, Problem> {
+    let mut user = load(&app, &caller, Scope::UsersWrite, &id).await?;
+    guard.check(&user.rev.to_string())?;
+    let mut errors = Vec::new();
+    let name: Option<UserName> = read_field("/name", patch.name.as_deref(), &mut errors);
+    if patch.department.as_deref().is_some_and(|department| department != user.department.as_str()) {
+        let invalid = Invalid::new("department_fixed", "A user cannot change its department.");
+        errors.push(FieldProblem::body("/department", invalid));
+    }
+    let credential = Credential::read(patch.password, patch.password_hash, &mut errors);
+    if !errors.is_empty() {
+        return Err(Problem::fields_invalid(errors));
+    }
+    // Hashed once, however often the write is tried.
+    let hash = match credential {
+        Some(credential) => Some(credential.hash(&app).await?),
+        None => None,
+    };
+    for _ in 0..ATTEMPTS {
+        let read = user.rev;
+        if let Some(name) = &name {
+            user.name = name.clone();
+        }
+        if let Some(hash) = &hash {
+            user.password_hash = hash.clone();
+        }
+        user.locked = patch.locked.unwrap_or(user.locked);
+        user.rev = Rev::random();
+        user.version += 1;
+        user.updated_at = app.clock.now().max(user.created_at);
+        match app.store.users.replace(&user, read).await {
+            Ok(()) => return Ok(tagged(StatusCode::OK, &user)),
+            Err(StoreError::Stale) => {
+                user = load(&app, &caller, Scope::UsersWrite, &id).await?;
+                guard.check(&user.rev.to_string())?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(contended())
+}
+
+/// Deletes a user.
+///
+/// With `If-Match` only that version is deleted.
+#[utoipa::path(delete, path = "/users/{user_id}", operation_id = "deleteUser", tag = "users",
+    params(("user_id" = String, Path, description = "Id of the user."),
+        ("If-Match" = Option<String>, Header, description = "Delete only the version with this `ETag`.")),
+    responses((status = 204, description = "Deleted."), Problems))]
+pub(super) async fn delete_user(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<UserId>,
+    guard: IfMatch,
+) -> Result<StatusCode, Problem> {
+    for _ in 0..ATTEMPTS {
+        let user = load(&app, &caller, Scope::UsersWrite, &id).await?;
+        guard.check(&user.rev.to_string())?;
+        match app.store.users.delete(&user.department, &user.id, user.rev).await {
+            Ok(()) => return Ok(StatusCode::NO_CONTENT),
+            Err(StoreError::Stale) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(contended())
+}
+
+async fn load(app: &App, caller: &Caller, scope: Scope, id: &UserId) -> Result<User, Problem> {
+    require_scope(caller, scope)?;
+    let user = app.store.users.get(id).await?.ok_or_else(|| Problem::not_found("user"))?;
+    require(caller, scope, &user.department, "user")?;
+    Ok(user)
+}
+
+fn tagged(status: StatusCode, user: &User) -> Response {
+    (status, [(header::ETAG, etag(user.rev))], axum::Json(UserView::from(user))).into_response()
+}
+
+/// The `ETag` of a revision.
+pub(super) fn etag(rev: Rev) -> String {
+    format!("\"{rev}\"")
+}
+
+/// Other writers were faster every time.
+pub(super) fn contended() -> Problem {
+    Problem::new(Kind::Conflict, "Others write this at the same time. Nothing was changed; try again.").code("contended")
+}

@@ -1,0 +1,200 @@
+//! Values that several resources show: causes, executors, copies, targets; and the words of every enumeration.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::backup::{BackupKind, BackupState};
+use crate::domain::cause::Cause;
+use crate::domain::copies::{Copy, CopyState, TargetState, TargetStatus};
+use crate::domain::department::DepartmentState;
+use crate::domain::epoch::Executor;
+use crate::domain::restore::{
+    Action, ConflictCause, CredentialsPolicy, LockedPolicy, OnConflict, Pass, RestoreMode, RestoreState,
+};
+use crate::domain::text::Invalid;
+
+/// An enumeration on the wire: the same variants as the domain's, in `snake_case`.
+macro_rules! words {
+    ($(#[$doc:meta])* $wire:ident, $schema:literal, $domain:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, std::marker::Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+        #[schema(as = $wire)]
+        pub enum $wire {
+            $(#[doc = $word] #[serde(rename = $word)] $variant),+
+        }
+
+        impl From<$domain> for $wire {
+            fn from(value: $domain) -> Self {
+                match value { $($domain::$variant => Self::$variant),+ }
+            }
+        }
+
+        impl From<$wire> for $domain {
+            fn from(value: $wire) -> Self {
+                match value { $($wire::$variant => Self::$variant),+ }
+            }
+        }
+
+        impl std::str::FromStr for $wire {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(Invalid::new(
+                        concat!("invalid_", $schema),
+                        concat!("This is one of", $(" ", $word),+, "."),
+                    )),
+                }
+            }
+        }
+    };
+}
+
+words!(
+    /// Why a backup was made.
+    BackupKindView, "kind", BackupKind {
+        Scheduled = "scheduled", OnDemand = "on_demand", BeforeRestore = "before_restore",
+    }
+);
+words!(
+    /// How far a backup has come.
+    BackupStateView, "state", BackupState {
+        Queued = "queued", Running = "running", Complete = "complete", Failed = "failed", Cancelled = "cancelled",
+    }
+);
+words!(
+    /// How far a restore has come.
+    RestoreStateView, "state", RestoreState {
+        Queued = "queued", Planning = "planning", Planned = "planned", Applying = "applying",
+        Complete = "complete", Failed = "failed", Cancelled = "cancelled",
+    }
+);
+words!(
+    /// `merge` keeps users that the point does not have, `exact` removes them.
+    RestoreModeView, "mode", RestoreMode { Merge = "merge", Exact = "exact" }
+);
+words!(
+    /// Which password hash a user with a live record ends up with: `keep` the live one, `restore` the point's.
+    CredentialsView, "credentials", CredentialsPolicy { Keep = "keep", Restore = "restore" }
+);
+words!(
+    /// Whether users are locked afterwards: `keep` unlocks nobody, `restore` as the point has it, `unlock` nobody is.
+    LockedView, "locked", LockedPolicy { Keep = "keep", Restore = "restore", Unlock = "unlock" }
+);
+words!(
+    /// What becomes of a record that was changed after the plan.
+    OnConflictView, "on_conflict", OnConflict { Skip = "skip", Overwrite = "overwrite" }
+);
+words!(
+    /// What happens to one record.
+    ActionView, "action", Action { Create = "create", Update = "update", Delete = "delete" }
+);
+words!(
+    /// The pass of the application that is under way.
+    PassView, "pass", Pass { Deletes = "deletes", Renames = "renames", Records = "records" }
+);
+words!(
+    /// What stood in the way of a planned change.
+    ConflictCauseView, "cause", ConflictCause {
+        Changed = "changed", Gone = "gone", Appeared = "appeared", IdElsewhere = "id_elsewhere",
+        NameTaken = "name_taken",
+    }
+);
+words!(
+    /// What a target holds of a backup.
+    CopyStateView, "state", CopyState {
+        Present = "present", Owed = "owed", Damaged = "damaged", Missing = "missing",
+    }
+);
+words!(
+    /// Whether a target works.
+    TargetStateView, "state", TargetState {
+        Ok = "ok", Down = "down", Slow = "slow", ReadOnly = "read_only", Full = "full", Foreign = "foreign",
+    }
+);
+words!(
+    /// Whether a department takes users.
+    DepartmentStateView, "state", DepartmentState { Active = "active", Deleted = "deleted" }
+);
+
+/// Why something waits, failed or does not work.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct CauseView {
+    /// Stable machine-readable code.
+    #[schema(example = "no_leader")]
+    pub code: String,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+impl From<Cause> for CauseView {
+    fn from(cause: Cause) -> Self {
+        Self { code: cause.code, message: cause.message }
+    }
+}
+
+/// Who carries or carried a job out.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ExecutorView {
+    /// The replica.
+    pub replica: String,
+    /// Its epoch for the department.
+    pub epoch: i64,
+}
+
+impl From<Executor> for ExecutorView {
+    fn from(executor: Executor) -> Self {
+        Self { replica: executor.replica.to_string(), epoch: executor.epoch.0 }
+    }
+}
+
+/// What one target holds of a backup.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct CopyView {
+    /// The target.
+    pub target: String,
+    /// What it holds.
+    pub state: CopyStateView,
+    /// When the copy was last read back and found good.
+    #[schema(format = DateTime)]
+    pub verified_at: Option<String>,
+    /// Why it is not present.
+    pub cause: Option<CauseView>,
+}
+
+impl From<Copy> for CopyView {
+    fn from(copy: Copy) -> Self {
+        Self {
+            target: copy.target.to_string(),
+            state: copy.state.into(),
+            verified_at: copy.verified_at.map(|time| time.to_string()),
+            cause: copy.cause.map(Into::into),
+        }
+    }
+}
+
+/// What is known of a target now.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct TargetView {
+    /// The target.
+    pub name: String,
+    /// Whether it works, as the answering replica sees it.
+    pub state: TargetStateView,
+    /// Why not, when it does not.
+    pub cause: Option<CauseView>,
+    /// Since when it is in this state.
+    #[schema(format = DateTime)]
+    pub since: String,
+}
+
+impl From<TargetStatus> for TargetView {
+    fn from(status: TargetStatus) -> Self {
+        Self {
+            name: status.name.to_string(),
+            state: status.state.into(),
+            cause: status.cause.map(Into::into),
+            since: status.since.to_string(),
+        }
+    }
+}
