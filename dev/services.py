@@ -14,7 +14,7 @@ def start_mongod(run, *parameters):
     port = free_ports(1)[0]
     os.makedirs(run.path("mongod"), exist_ok=True)
     command = [program, "--dbpath", run.path("mongod"), "--replSet", "rs0", "--port", str(port), "--bind_ip", "127.0.0.1",
-               "--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "512", "--unixSocketPrefix", run.path("mongod")]
+               "--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "512", "--nounixsocket"]
     # A leader that froze inside a transaction holds its locks no longer than this.
     for parameter in ("transactionLifetimeLimitSeconds=5", *parameters):
         command += ["--setParameter", parameter]
