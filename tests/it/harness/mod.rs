@@ -12,7 +12,6 @@ pub(crate) mod stack;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use client::{Answer, Client};
 pub(crate) use stack::Stack;
 
 /// Asks `probe` again and again until it has an answer.
