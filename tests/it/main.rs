@@ -1,1 +1,10 @@
-fn main() {}
+//! The integration tests, in one binary: replicas as processes, real MongoDB, real ZooKeeper, directories as targets.
+//!
+//! `make test` starts the shared parts and names them in `ROLLKEEPER_TEST_*`; the tests of `tidy` need none.
+
+mod departments;
+mod failover;
+#[expect(dead_code, reason = "the harness offers more than the tests of today need")]
+mod harness;
+mod tidy;
+mod users;

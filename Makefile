@@ -1,0 +1,57 @@
+# Everything a person does with this repository. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+STACK := python3 dev/stack.py
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# nextest keeps fault tests apart from the others; plain cargo does so with one thread.
+RUN_TESTS := if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; \
+	else cargo test --locked -- --test-threads=1; fi
+
+.PHONY: help demo up down test check bench fmt build fetch
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: build ## Kill a leader in the middle of a restore, and see every record come back
+	@$(STACK) demo
+
+up: build ## Start three replicas, mongod and ZooKeeper; prints the URLs and where the token is
+	@$(STACK) up
+
+down: ## Stop what `make up` started
+	@$(STACK) down
+
+test: ## Everything that CI runs: format, lints, all tests against real parts, the demonstration
+	@cargo fmt --check
+	@cargo clippy --locked --quiet --all-targets -- -D warnings
+	@trap '$(STACK) test-parts down' EXIT; \
+	mkdir -p .run; \
+	$(STACK) fetch; \
+	cargo build --locked --quiet --features unfenced; \
+	cp "$(TARGET)/debug/rollkeeper" .run/rollkeeper-unfenced; \
+	cargo build --locked --quiet; \
+	$(STACK) test-parts up >/dev/null; \
+	set -a; . .run/parts/env; set +a; \
+	export ROLLKEEPER_TEST_UNFENCED="$$PWD/.run/rollkeeper-unfenced"; \
+	$(STACK) demo; \
+	$(RUN_TESTS)
+
+check: ## The quick loop: format, lints, and the tests that need no MongoDB or ZooKeeper
+	@cargo fmt --check
+	@cargo clippy --locked --quiet --all-targets -- -D warnings
+	@cargo test --locked --quiet --lib -- --skip store::
+	@cargo test --locked --quiet --test it -- tidy::
+
+bench: ## Measure against the budgets of the design
+	@if [ -x benches/run ]; then benches/run; else echo "there is no benchmark yet"; fi
+
+fmt: ## Format the sources
+	@cargo fmt
+
+fetch: ## Get mongod, ZooKeeper and the tools, and start nothing
+	@$(STACK) fetch
+
+build:
+	@cargo build --locked

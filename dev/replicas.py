@@ -1,0 +1,129 @@
+"""Three replicas of the service with mongod, ZooKeeper and three directory targets, in one run folder."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+
+import parts
+import services
+from client import Client
+from procs import Failed, free_ports
+
+NAMES = ["r1", "r2", "r3"]
+TARGETS = ["a", "b", "c"]
+DATABASE = "rollkeeper"
+
+
+class Stack:
+    """A running stack: where it is, and how to talk to it."""
+
+    def __init__(self, urls, token, token_file):
+        self.urls = urls
+        self.token = token
+        self.token_file = token_file
+        self.clients = {name: Client(url, token) for name, url in zip(NAMES, urls)}
+
+
+def start(run, backup_every, range_records):
+    """Starts everything anew in the run folder, and waits until the replicas serve and `default` has a leader."""
+    program = parts.binary()
+    parts.mongod()
+    parts.zookeeper()
+    parts.tools("age-keygen")
+    shutil.rmtree(run.folder, ignore_errors=True)
+    os.makedirs(run.folder, mode=0o700)
+    try:
+        return _start(run, program, backup_every, range_records)
+    except BaseException:
+        run.stop()
+        raise
+
+
+def _start(run, program, backup_every, range_records):
+    mongodb = f"mongodb://{services.start_mongod(run)}/{DATABASE}?replicaSet=rs0"
+    zookeeper = services.start_zookeeper(run)
+    token = secrets.token_urlsafe(32)
+    common = {
+        "mongodb": {"uri": mongodb, "database": DATABASE},
+        "zookeeper": {"connect": zookeeper, "chroot": "/rollkeeper", "session_timeout": "4s",
+                      "auth_file": run.write("zookeeper-auth", f"rollkeeper:{secrets.token_urlsafe(18)}\n")},
+        "targets": {"list": [{"name": name, "url": "file://" + _target(run, name)} for name in TARGETS]},
+        "keys": _identity(run),
+        "backup": {"backup_every": backup_every},
+        "restore": {"range_records": range_records},
+        "auth": {"bootstrap_token_file": run.write("token", token + "\n")},
+    }
+    ports = free_ports(len(NAMES))
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    files = []
+    for name, port, url in zip(NAMES, ports, urls):
+        own = {"replica": {"id": name, "url": url}, "http": {"listen": f"127.0.0.1:{port}"}}
+        files.append(run.write(f"{name}/rollkeeper.toml", toml({**own, **common})))
+    _migrate(program, files[0])
+    started = [run.start(name, [program, "serve", "--config", file]) for name, file in zip(NAMES, files)]
+    stack = Stack(urls, token, run.path("token"))
+    for name in NAMES:
+        run.wait_until(f"{name} is not ready", lambda at=name: stack.clients[at].status("/readyz") == 200, 60, name)
+    run.wait_until("no replica leads the department default", lambda: leader(stack.clients["r1"], "default"), 60, *NAMES)
+    run.write("env", environment({
+        "ROLLKEEPER_URLS": " ".join(urls),
+        "ROLLKEEPER_TOKEN": token,
+        "MONGODB_URI": mongodb,
+        "ZOOKEEPER_CONNECT": zookeeper,
+        "ROLLKEEPER_PIDS": " ".join(str(record["pid"]) for record in started),
+        "ROLLKEEPER_TARGETS": " ".join(run.path("targets", name) for name in TARGETS),
+        "ROLLKEEPER_IDENTITY_FILE": run.path("identity"),
+    }))
+    return stack
+
+
+def leader(client, department):
+    """The leader of a department as one replica sees it, or None."""
+    answer = client.get(f"/departments/{department}", accept_errors=True)
+    return (answer or {}).get("leader")
+
+
+def environment(values):
+    """Lines `KEY="value"`, which a shell can read."""
+    return "".join(f'{key}="{value}"\n' for key, value in values.items())
+
+
+def toml(document):
+    """TOML of sections that hold texts, numbers and lists."""
+    lines = []
+    for section, values in document.items():
+        tables = {key: value for key, value in values.items() if isinstance(value, list) and isinstance(value[0], dict)}
+        lines.append(f"[{section}]")
+        # A JSON text, number or list of texts is also a TOML one.
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if key not in tables]
+        for key, rows in tables.items():
+            for row in rows:
+                lines.append(f"[[{section}.{key}]]")
+                lines += [f"{name} = {json.dumps(value)}" for name, value in row.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _target(run, name):
+    path = run.path("targets", name)
+    os.makedirs(path)
+    return path
+
+
+def _identity(run):
+    path = run.path("identity")
+    done = subprocess.run(["age-keygen", "-o", path], capture_output=True, text=True, check=False)
+    found = re.search(r"age1[0-9a-z]+", done.stderr)
+    if done.returncode != 0 or not found:
+        raise Failed("age-keygen made no identity: " + done.stderr)
+    return {"recipients": [found.group()], "identity_file": path}
+
+
+def _migrate(program, file):
+    done = subprocess.run([program, "migrate", "--config", file], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          check=False)
+    if done.returncode != 0:
+        raise Failed(f"`rollkeeper migrate` failed with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")

@@ -1,0 +1,108 @@
+"""The local stack: `python3 dev/stack.py up | down | demo | test-parts up | test-parts down | fetch`.
+
+`up` and `down` keep three replicas running in `.stack/`; `demo` shows a failover in a stack of its own; `test-parts` are
+the mongod and the ZooKeeper of a test run. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a part is missing.
+"""
+
+import os
+import shutil
+import signal
+import sys
+
+import demo
+import parts
+import replicas
+import services
+from procs import Failed, Run
+
+STACK = os.path.join(parts.ROOT, ".stack")
+TEST_PARTS = os.path.join(parts.ROOT, ".run", "parts")
+
+
+def up():
+    """Starts the stack, unless it runs."""
+    run = Run(STACK)
+    if run.alive():
+        print(f"already running: {len(run.alive())} of {len(run.processes)} processes; `make down` stops them")
+        return
+    stack = replicas.start(run, backup_every="10s", range_records=1000)
+    for url in stack.urls:
+        print(f"{url}  (documentation: {url}/docs)")
+    print(f"token: {stack.token_file}")
+    print(f"environment of clients: {run.path('env')}")
+
+
+def down():
+    """Stops what `up` started."""
+    stopped = Run(STACK).stop()
+    print(f"stopped {stopped} processes" if stopped else "nothing is running")
+
+
+def test_parts_up():
+    """Starts mongod and ZooKeeper for a test run, unless they run."""
+    run = Run(TEST_PARTS)
+    if not run.processes or len(run.alive()) != len(run.processes):
+        run.stop()
+        shutil.rmtree(run.folder, ignore_errors=True)
+        os.makedirs(run.folder)
+        try:
+            mongodb = services.start_mongod(run, "enableTestCommands=1")
+            zookeeper = services.start_zookeeper(run)
+        except BaseException:
+            run.stop()
+            raise
+        run.write("env", replicas.environment({
+            "ROLLKEEPER_TEST_MONGODB_URI": f"mongodb://{mongodb}/?replicaSet=rs0",
+            "ROLLKEEPER_TEST_ZOOKEEPER": zookeeper,
+            "ROLLKEEPER_TEST_MONGOD": parts.mongod(),
+            "ROLLKEEPER_TEST_ZK_HOME": parts.zookeeper()[0],
+            "ROLLKEEPER_TEST_ZK_CLASS_PATH": parts.zookeeper()[1],
+        }))
+    with open(run.path("env"), encoding="utf-8") as file:
+        print(file.read(), end="")
+
+
+def test_parts_down():
+    """Stops what `test-parts up` started."""
+    Run(TEST_PARTS).stop()
+
+
+def fetch():
+    """Gets every part, and starts none."""
+    parts.mongod()
+    parts.zookeeper()
+    parts.tools("age-keygen", "zstd")
+
+
+COMMANDS = {
+    ("up",): up,
+    ("down",): down,
+    ("demo",): demo.run,
+    ("fetch",): fetch,
+    ("test-parts", "up"): test_parts_up,
+    ("test-parts", "down"): test_parts_down,
+}
+
+
+def main():
+    """Runs the command that the arguments name; returns the exit code."""
+    command = COMMANDS.get(tuple(sys.argv[1:]))
+    if command is None:
+        print(__doc__.splitlines()[0], file=sys.stderr)
+        return 2
+    # So that what was started is stopped also when we are told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return command() or 0
+    except parts.Missing as missing:
+        print(missing, file=sys.stderr)
+        return 3
+    except (Failed, TimeoutError) as failed:
+        print(failed, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+//! The test harness: stacks of replicas, a client, parts of a test's own, a proxy.
+//!
+//! Rule: `eventually` is the only way to wait; no test sleeps.
+
+pub(crate) mod client;
+pub(crate) mod parts;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod replica;
+pub(crate) mod settings;
+pub(crate) mod stack;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use stack::Stack;
+
+/// Asks `probe` again and again until it has an answer.
+///
+/// # Panics
+/// When there is none in time, with what was waited for.
+pub(crate) async fn eventually<T>(what: &str, timeout: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = probe().await {
+            return value;
+        }
+        assert!(begun.elapsed() < timeout, "not within {timeout:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+/// A variable of the environment, set by `make test`.
+pub(crate) fn variable(name: &str) -> String {
+    std::env::var_os(name)
+        .and_then(|value| value.into_string().ok())
+        .unwrap_or_else(|| panic!("{name} is not set; run `make test`, or `set -a; . .run/parts/env`"))
+}
+
+/// A name that no other test has.
+pub(crate) fn unique(prefix: &str) -> String {
+    format!("{prefix}_{}", uuid::Uuid::now_v7().simple())
+}

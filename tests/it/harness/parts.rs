@@ -1,0 +1,105 @@
+//! A MongoDB and a ZooKeeper of a test's own, for faults that the shared ones must not have.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use mongodb::bson::doc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::process::Process;
+use super::{eventually, variable};
+
+const START: Duration = Duration::from_secs(60);
+
+/// A server of a part, which keeps its data when it is started anew.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The running server.
+    pub(crate) process: Process,
+    program: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+    port: u16,
+}
+
+impl Part {
+    /// Its `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it again after it was killed or stopped; it may not serve yet.
+    pub(crate) fn restart(&mut self) {
+        self.process = Process::start(Command::new(&self.program).args(&self.arguments), &self.log);
+    }
+
+    fn start(program: PathBuf, arguments: Vec<String>, log: PathBuf, port: u16) -> Self {
+        let process = Process::start(Command::new(&program).args(&arguments), &log);
+        Self { process, program, arguments, log, port }
+    }
+}
+
+/// Starts a replica set of one member.
+pub(crate) async fn mongod(folder: &Path) -> Part {
+    let (port, data) = (free_port(), folder.join("mongod"));
+    std::fs::create_dir_all(&data).expect("make the data folder");
+    let line = format!(
+        "--replSet rs0 --port {port} --bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.25 --oplogSize 128 \
+         --setParameter transactionLifetimeLimitSeconds=5 --setParameter enableTestCommands=1 --dbpath"
+    );
+    let mut arguments: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
+    arguments.push(data.display().to_string());
+    let part = Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join("mongod.log"), port);
+
+    let uri = format!("mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=500");
+    let admin = mongodb::Client::with_uri_str(uri).await.expect("make a client").database("admin");
+    let set = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": part.address() }] };
+    eventually("mongod serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
+    admin.run_command(doc! { "replSetInitiate": set }).await.expect("initiate the replica set");
+    eventually("mongod is primary", START, async || {
+        let hello = admin.run_command(doc! { "hello": 1 }).await.ok()?;
+        hello.get_bool("isWritablePrimary").unwrap_or(false).then_some(())
+    })
+    .await;
+    part
+}
+
+/// Starts a ZooKeeper of one server.
+pub(crate) async fn zookeeper(folder: &Path) -> Part {
+    let (port, file) = (free_port(), folder.join("zookeeper.cfg"));
+    let settings = format!(
+        "tickTime=500\nminSessionTimeout=1000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
+         admin.enableServer=false\n4lw.commands.whitelist=*\nmaxClientCnxns=0\n",
+        folder.join("zookeeper").display()
+    );
+    std::fs::write(&file, settings).expect("write the settings of ZooKeeper");
+    let arguments = [
+        "-Xmx128m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        &variable("ROLLKEEPER_TEST_ZK_CLASS_PATH"),
+        "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+        &file.display().to_string(),
+    ]
+    .map(ToOwned::to_owned);
+    let part = Part::start("java".into(), arguments.into(), folder.join("zookeeper.log"), port);
+    eventually("ZooKeeper serves", START, async || {
+        let mut connection = TcpStream::connect(part.address()).await.ok()?;
+        connection.write_all(b"srvr").await.ok()?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.ok()?;
+        answer.contains("Mode:").then_some(())
+    })
+    .await;
+    part
+}
+
+/// A port that nobody listens on now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("find a free port");
+    listener.local_addr().expect("have an address").port()
+}

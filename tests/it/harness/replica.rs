@@ -1,0 +1,71 @@
+//! One replica: a process of the service.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use super::client::Client;
+use super::process::Process;
+
+/// A replica, running or not.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    /// Its id in the API.
+    pub(crate) id: String,
+    /// Its URL.
+    pub(crate) url: String,
+    /// A client of it with the bootstrap token.
+    pub(crate) client: Client,
+    process: Process,
+    binary: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+impl Replica {
+    /// Starts `rollkeeper serve` with the configuration file.
+    pub(crate) fn start(id: String, url: String, token: &str, binary: &Path, config: PathBuf) -> Self {
+        let log = config.with_extension("log");
+        let process = serve(binary, &config, &log);
+        let client = Client::new(&url, token);
+        Self { id, url, client, process, binary: binary.to_owned(), config, log }
+    }
+
+    /// Crashes it (SIGKILL).
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Freezes it (SIGSTOP).
+    pub(crate) fn freeze(&self) {
+        self.process.freeze();
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub(crate) fn thaw(&self) {
+        self.process.thaw();
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it has.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.process.stop()
+    }
+
+    /// Whether its process has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.has_ended()
+    }
+
+    /// Starts it again on the same port; the log goes on.
+    pub(crate) fn restart(&mut self) {
+        self.process = serve(&self.binary, &self.config, &self.log);
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.output()
+    }
+}
+
+fn serve(binary: &Path, config: &Path, log: &Path) -> Process {
+    Process::start(Command::new(binary).arg("serve").arg("--config").arg(config), log)
+}

@@ -1,0 +1,74 @@
+//! What a test may choose about its stack, and the configuration file that comes of it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// What a test chooses; the defaults let nothing happen by itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) replicas: usize,
+    pub(crate) targets: usize,
+    pub(crate) session_timeout: String,
+    pub(crate) backup_every: String,
+    pub(crate) range_records: usize,
+    pub(crate) chunk_records: u32,
+    pub(crate) extra: String,
+    pub(crate) binary: PathBuf,
+    pub(crate) own_mongod: bool,
+    pub(crate) own_zookeeper: bool,
+    pub(crate) zookeeper_of: HashMap<usize, String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            targets: 2,
+            session_timeout: "2s".to_owned(),
+            backup_every: "1h".to_owned(),
+            range_records: 1000,
+            chunk_records: 4096,
+            extra: String::new(),
+            binary: PathBuf::from(env!("CARGO_BIN_EXE_rollkeeper")),
+            own_mongod: false,
+            own_zookeeper: false,
+            zookeeper_of: HashMap::new(),
+        }
+    }
+}
+
+/// Where the stack of a test lies.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) mongodb: String,
+    pub(crate) database: String,
+    pub(crate) zookeeper: String,
+    pub(crate) chroot: String,
+    pub(crate) recipient: String,
+}
+
+impl Settings {
+    /// The configuration file of the replica with that index.
+    pub(crate) fn toml(&self, place: &Place, folder: &Path, index: usize, port: u16) -> String {
+        let Place { mongodb, database, chroot, recipient, .. } = place;
+        let zookeeper = self.zookeeper_of.get(&index).unwrap_or(&place.zookeeper);
+        let Self { session_timeout, backup_every, range_records, chunk_records, extra, .. } = self;
+        let id = index + 1;
+        let folder = folder.display();
+        let targets: String = (1..=self.targets)
+            .map(|n| format!("[[targets.list]]\nname = \"t{n}\"\nurl = \"file://{folder}/targets/t{n}\"\n"))
+            .collect();
+        format!(
+            "replica = {{ id = \"r{id}\", url = \"http://127.0.0.1:{port}\" }}\n\
+             http = {{ listen = \"127.0.0.1:{port}\" }}\n\
+             mongodb = {{ uri = \"{mongodb}\", database = \"{database}\" }}\n\
+             keys = {{ recipients = [\"{recipient}\"], identity_file = \"{folder}/identity\" }}\n\
+             backup = {{ backup_every = \"{backup_every}\", chunk_records = {chunk_records} }}\n\
+             restore = {{ range_records = {range_records} }}\n\
+             auth = {{ bootstrap_token_file = \"{folder}/token\" }}\n\
+             [zookeeper]\nconnect = \"{zookeeper}\"\nchroot = \"{chroot}\"\nsession_timeout = \"{session_timeout}\"\n\
+             auth_file = \"{folder}/zookeeper-auth\"\n\
+             [targets]\n{targets}{extra}\n"
+        )
+    }
+}
