@@ -110,7 +110,7 @@ class Demo:
     def restore(self, backup_id):
         """Starts the restore and kills the replica that applies it; returns the job and its killed leader, if it was caught."""
         job = self.client.send("POST", "/restores", {
-            "from": {"backup_id": backup_id}, "department": DEPARTMENT, "mode": "exact", "credentials": "restore",
+            "from": {"backup_id": backup_id}, "mode": "exact", "credentials": "restore",
             "locked": "restore", "apply": True})
         self.say(f"restore {job['id']} is accepted")
         deadline = time.monotonic() + 120

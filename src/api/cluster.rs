@@ -79,10 +79,7 @@ pub struct ClusterView {
 /// As the answering replica sees it; it asks nobody.
 #[utoipa::path(get, path = "/cluster", operation_id = "getCluster", tag = "cluster",
     responses((status = 200, description = "The cluster.", body = ClusterView), Problems))]
-pub(super) async fn get_cluster(
-    State(app): State<App>,
-    caller: Caller,
-) -> Result<axum::Json<ClusterView>, Problem> {
+pub(super) async fn get_cluster(State(app): State<App>, caller: Caller) -> Result<axum::Json<ClusterView>, Problem> {
     require_scope(&caller, Scope::ClusterRead)?;
     let view = app.cluster.view();
     let replicas = view.members.iter().map(|member| MemberView {

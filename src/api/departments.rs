@@ -38,7 +38,10 @@ const HEADS_AT_ONCE: usize = 8;
 
 /// Departments seen active a moment ago, so that creating a user costs no second read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known(Arc<RwLock<Option<(Instant, BTreeSet<DepartmentName>)>>>);
+pub(super) struct Known(Arc<RwLock<Option<Seen>>>);
+
+/// When the departments were read, and which were active.
+type Seen = (Instant, BTreeSet<DepartmentName>);
 
 impl Known {
     /// Refuses a department that does not take users.
@@ -257,9 +260,7 @@ async fn view(app: &App, department: &Department) -> Result<DepartmentView, Prob
     let (leader, followers) = roles(app, &department.name);
     Ok(DepartmentView {
         name: department.name.to_string(),
-        policy: PolicyView {
-            backup_every: humantime::format_duration(department.policy.backup_every).to_string(),
-        },
+        policy: PolicyView { backup_every: humantime::format_duration(department.policy.backup_every).to_string() },
         state: department.state.into(),
         leader,
         followers,
@@ -354,8 +355,7 @@ pub(super) async fn put_department(
     Json(body): Json<DepartmentRequest>,
 ) -> Result<Response, Problem> {
     require_scope(&caller, Scope::DepartmentsWrite)?;
-    let name: DepartmentName =
-        name.parse().map_err(|invalid| Problem::parameter_invalid("department", invalid))?;
+    let name: DepartmentName = name.parse().map_err(|invalid| Problem::parameter_invalid("department", invalid))?;
     require(&caller, Scope::DepartmentsWrite, &name, "department")?;
     let asked = read_policy(body)?;
     let (if_match, if_none_match) = guards;
@@ -372,8 +372,7 @@ pub(super) async fn put_department(
             if policy == present.policy {
                 return tagged(&app, StatusCode::OK, present).await;
             }
-            let changed =
-                Department { policy, rev: Rev::random(), updated_at: app.clock.now(), ..present.clone() };
+            let changed = Department { policy, rev: Rev::random(), updated_at: app.clock.now(), ..present.clone() };
             app.store.departments.replace_policy(&changed, present.rev).await.map(|()| (StatusCode::OK, changed))
         } else {
             if if_match.0.is_some() {
@@ -445,9 +444,8 @@ pub(super) async fn delete_department(
     if name == DepartmentName::default_department() {
         return Err(Problem::new(Kind::Conflict, "The default department always exists.").code("default_department"));
     }
-    let not_empty = || {
-        Problem::new(Kind::Conflict, format!("The department {name} still has users.")).code("department_not_empty")
-    };
+    let not_empty =
+        || Problem::new(Kind::Conflict, format!("The department {name} still has users.")).code("department_not_empty");
     if app.store.users.any_in(&name).await? {
         return Err(not_empty());
     }

@@ -98,8 +98,7 @@ fn check_media_type(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
     if essence == "application/json" || (patch && essence == "application/merge-patch+json") {
         return Ok(());
     }
-    let mut problem =
-        Problem::new(Kind::UnsupportedMediaType, "Send the body with `Content-Type: application/json`.");
+    let mut problem = Problem::new(Kind::UnsupportedMediaType, "Send the body with `Content-Type: application/json`.");
     if patch {
         let accepted = HeaderValue::from_static("application/merge-patch+json, application/json");
         problem = problem.header(HeaderName::from_static("accept-patch"), accepted);
@@ -115,8 +114,8 @@ pub async fn read_body(mut body: Body) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let mut seen = 0_usize;
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|error| Problem::new(Kind::Invalid, "The body broke off.").code("broken_body").source(error))?;
+        let frame = frame
+            .map_err(|error| Problem::new(Kind::Invalid, "The body broke off.").code("broken_body").source(error))?;
         let Some(chunk) = frame.data_ref() else { continue };
         seen += chunk.len();
         if seen <= BODY_MAX {

@@ -274,9 +274,8 @@ impl Import {
     }
 
     async fn read(&self, line: Line) -> Result<Record, Problem> {
-        let text = line.text.ok_or_else(|| {
-            Problem::new(Kind::TooLarge, "A line is at most 64 KiB.").code("line_too_long")
-        })?;
+        let text =
+            line.text.ok_or_else(|| Problem::new(Kind::TooLarge, "A line is at most 64 KiB.").code("line_too_long"))?;
         let line: ImportLine = parse_json(&text)?;
         let mut errors = Vec::new();
         let id: Option<UserId> = read_field("/id", line.id.as_deref(), &mut errors);

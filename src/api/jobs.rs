@@ -16,7 +16,7 @@ use crate::domain::ids::DepartmentName;
 use crate::domain::text::Invalid;
 
 /// Longest `Prefer: wait`.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 /// How often a waiting request looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -81,7 +81,10 @@ pub fn accepted(location: &str, view: &impl Serialize, ended: bool, wait: Option
 pub fn waiting_cause(app: &App, department: &DepartmentName) -> Option<Cause> {
     let led = app.cluster.view().leaders.contains_key(department);
     (!led).then(|| {
-        Cause::new("no_leader", format!("The department {department} has no leader now; the job starts when it has one."))
+        Cause::new(
+            "no_leader",
+            format!("The department {department} has no leader now; the job starts when it has one."),
+        )
     })
 }
 

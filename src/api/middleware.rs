@@ -90,9 +90,8 @@ pub async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -
 
 /// The client's own id where it is short and printable, else a fresh one.
 fn request_id(request: &Request) -> String {
-    let printable = |text: &&str| {
-        !text.is_empty() && text.len() <= REQUEST_ID_MAX && text.bytes().all(|b| b.is_ascii_graphic())
-    };
+    let printable =
+        |text: &&str| !text.is_empty() && text.len() <= REQUEST_ID_MAX && text.bytes().all(|b| b.is_ascii_graphic());
     request
         .headers()
         .get(X_REQUEST_ID)

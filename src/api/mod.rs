@@ -71,11 +71,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(import::import_users))
         .routes(routes!(users::get_user, users::update_user, users::delete_user))
         .routes(routes!(departments::list_departments))
-        .routes(routes!(
-            departments::get_department,
-            departments::put_department,
-            departments::delete_department
-        ))
+        .routes(routes!(departments::get_department, departments::put_department, departments::delete_department))
         .routes(routes!(departments::list_followers))
         .routes(routes!(backups::start_backup, backups::list_backups))
         .routes(routes!(backups::get_backup))

@@ -43,10 +43,8 @@ impl Hasher {
     /// When the argon2 parameters are not valid.
     pub fn new(config: &HttpConfig) -> Result<Self, Invalid> {
         let argon2 = config.argon2;
-        let params =
-            Params::new(argon2.memory_kib, argon2.iterations, argon2.parallelism, Some(32)).map_err(|error| {
-                Invalid::new("invalid_argon2", format!("[http.argon2] is not valid: {error}."))
-            })?;
+        let params = Params::new(argon2.memory_kib, argon2.iterations, argon2.parallelism, Some(32))
+            .map_err(|error| Invalid::new("invalid_argon2", format!("[http.argon2] is not valid: {error}.")))?;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let concurrency = config.hash_concurrency.unwrap_or(cores / 2).max(1);
         Ok(Self {
@@ -129,8 +127,7 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Problem {
 fn hash_now(params: Params, password: &SecretString) -> Result<PasswordHash, argon2::Error> {
     let salt: [u8; 16] = rand::random();
     let mut output = [0_u8; 32];
-    let prefix =
-        format!("$argon2id$v=19$m={},t={},p={}", params.m_cost(), params.t_cost(), params.p_cost());
+    let prefix = format!("$argon2id$v=19$m={},t={},p={}", params.m_cost(), params.t_cost(), params.p_cost());
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(
         password.expose_secret().as_bytes(),
         &salt,

@@ -113,12 +113,7 @@ pub struct FieldProblem {
 impl FieldProblem {
     /// A field of the body that breaks a rule.
     pub fn body(pointer: impl Into<String>, invalid: Invalid) -> Self {
-        Self {
-            pointer: Some(pointer.into()),
-            parameter: None,
-            code: invalid.code.to_owned(),
-            message: invalid.message,
-        }
+        Self { pointer: Some(pointer.into()), parameter: None, code: invalid.code.to_owned(), message: invalid.message }
     }
 }
 
@@ -136,14 +131,7 @@ pub struct Problem {
 impl Problem {
     /// A problem of a kind, with its default code.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            code: kind.row().1,
-            detail: detail.into(),
-            errors: Vec::new(),
-            headers: Vec::new(),
-            source: None,
-        }
+        Self { kind, code: kind.row().1, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), source: None }
     }
 
     /// The same with a code of its own.

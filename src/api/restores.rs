@@ -21,9 +21,7 @@ use crate::app::App;
 use crate::domain::backup::{Backup, BackupState};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BackupId, RestoreId, UserId};
-use crate::domain::restore::{
-    Plan, RESTORE_USERS_MAX, Restore, RestoreProgress, RestoreRequest as Wish, RestoreState,
-};
+use crate::domain::restore::{Plan, RESTORE_USERS_MAX, Restore, RestoreProgress, RestoreRequest as Wish, RestoreState};
 use crate::domain::text::Invalid;
 use crate::domain::token::{Caller, Scope};
 use crate::store::StoreError;
@@ -311,9 +309,8 @@ async fn answer(app: &App, restore: Restore, headers: &HeaderMap) -> Result<Resp
     let id = restore.id.clone();
     let wait = preferred_wait(headers);
     // A plan that waits for `apply` has come as far as it can by itself.
-    let rests = |restore: &Restore| {
-        restore.state.is_final() || (restore.state == RestoreState::Planned && !restore.apply)
-    };
+    let rests =
+        |restore: &Restore| restore.state.is_final() || (restore.state == RestoreState::Planned && !restore.apply);
     let restore = wait_for(app, restore, wait, rests, || read(app, &id)).await?;
     let ended = rests(&restore);
     let hash = restore.plan.as_ref().map(|plan| plan.hash.clone());

@@ -2,10 +2,10 @@
 //!
 //! Rule: no view of a user has its password hash.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::Extension;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -422,5 +422,6 @@ pub(super) fn etag(rev: Rev) -> String {
 
 /// Other writers were faster every time.
 pub(super) fn contended() -> Problem {
-    Problem::new(Kind::Conflict, "Others write this at the same time. Nothing was changed; try again.").code("contended")
+    Problem::new(Kind::Conflict, "Others write this at the same time. Nothing was changed; try again.")
+        .code("contended")
 }

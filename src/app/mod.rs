@@ -73,7 +73,7 @@ impl App {
         let uri = config.mongodb.uri()?;
         let store =
             Store::connect(&config.mongodb, uri.expose_secret(), &replica).await.context("connect to MongoDB")?;
-        let targets = Targets::open(&config.targets, clock.clone()).context("open the targets")?;
+        let targets = Targets::open(&config.targets, &clock).context("open the targets")?;
         let me = Member {
             replica: replica.clone(),
             instance: identity::instance(),

@@ -155,7 +155,7 @@ pub async fn plan(
             }
         }
     }
-    plan.hash = hasher.finalize().to_hex()[..32].to_owned();
+    hasher.finalize().to_hex()[..32].clone_into(&mut plan.hash);
     Ok(plan)
 }
 

@@ -95,17 +95,16 @@ impl Repository {
         record: &RepositoryRecord,
     ) -> Result<Self, BackupError> {
         let (recipients, own) = parse_keys(&keys.recipients, identity)?;
-        let stored = match record.get().await? {
-            Some(stored) => stored,
-            None => {
-                let proposed = match found_on(targets).await? {
-                    Some(found) => found,
-                    None => make(&recipients)?,
-                };
-                // Open before recording, so that a key that fits nothing is never made the one that counts.
-                unseal_secret(&proposed.sealed_secret, &own)?;
-                record.get_or_insert(&proposed).await?
-            }
+        let stored = if let Some(stored) = record.get().await? {
+            stored
+        } else {
+            let proposed = match found_on(targets).await? {
+                Some(found) => found,
+                None => make(&recipients)?,
+            };
+            // Open before recording, so that a key that fits nothing is never made the one that counts.
+            unseal_secret(&proposed.sealed_secret, &own)?;
+            record.get_or_insert(&proposed).await?
         };
         let secret = unseal_secret(&stored.sealed_secret, &own)?;
         let repository = Self::assemble(stored, secret, recipients, own);

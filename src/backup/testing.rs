@@ -40,5 +40,5 @@ pub(super) fn targets(urls: &[String], quorum: Option<usize>) -> Targets {
     let list =
         urls.iter().enumerate().map(|(n, url)| TargetConfig { name: format!("t{n}"), url: url.clone() }).collect();
     let config = TargetsConfig { write_quorum: quorum, operation_timeout: Duration::from_secs(5), list };
-    Targets::open(&config, Clock::System).unwrap()
+    Targets::open(&config, &Clock::System).unwrap()
 }

@@ -116,13 +116,13 @@ async fn a_snapshot_forged_with_another_secret_or_read_with_another_key_is_refus
     let place = Place::new(1);
     let written = place.write(users(20), None).await.unwrap();
     let (own, recipient) = identity();
-    let other_key = Repository::from_secret("golden", [7; 32], &[recipient.clone()], &own).unwrap();
+    let other_key = Repository::from_secret("golden", [7; 32], std::slice::from_ref(&recipient), &own).unwrap();
     let refused = Snapshot::open(&other_key, &place.targets, &written.path).await;
     assert!(matches!(refused, Err(BackupError::WrongKey { .. })), "{refused:?}");
 
-    let forger = Repository::from_secret("golden", [8; 32], &[recipient.clone()], &own).unwrap();
+    let stranger = Repository::from_secret("golden", [8; 32], std::slice::from_ref(&recipient), &own).unwrap();
     let mut forged = Place::new(1);
-    forged.repository = forger;
+    forged.repository = stranger;
     let planted = forged.write(users(20), None).await.unwrap();
     let refused = Snapshot::open(&other_key, &forged.targets, &planted.path).await;
     assert!(matches!(refused, Err(BackupError::Damaged { .. })), "{refused:?}");

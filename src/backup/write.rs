@@ -242,7 +242,7 @@ impl<'a> Work<'a> {
             new: self.new,
             manifest: manifest.clone(),
         };
-        let copies = back.from_all(writer, failures, &self.stop).await?;
+        let copies = back.read_all(writer, failures, &self.stop).await?;
         Ok(Written { path, manifest, copies })
     }
 }
@@ -258,7 +258,7 @@ struct ReadBack {
 }
 
 impl ReadBack {
-    async fn from_all(
+    async fn read_all(
         self,
         writer: &SnapshotWriter,
         mut failures: Vec<Option<Cause>>,
@@ -269,7 +269,7 @@ impl ReadBack {
         for (index, target) in writer.targets.iter().enumerate() {
             if failures.get(index).is_some_and(Option::is_none) {
                 let (back, target) = (Arc::clone(&back), Arc::clone(target));
-                tasks.spawn(async move { (index, back.from_one(&target).await) });
+                tasks.spawn(async move { (index, back.read_one(&target).await) });
             }
         }
         let mut verified = vec![None; failures.len()];
@@ -302,7 +302,7 @@ impl ReadBack {
             .collect())
     }
 
-    async fn from_one(&self, target: &Target) -> Result<(), BackupError> {
+    async fn read_one(&self, target: &Target) -> Result<(), BackupError> {
         for (chunk, decoded) in self.new.iter().zip(&self.decoded) {
             let path = self.manifest.chunk_path(chunk);
             let sealed = read_named(target, &path).await?;

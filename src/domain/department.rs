@@ -10,7 +10,7 @@ use super::user::Rev;
 /// Shortest time between two scheduled backups.
 pub const BACKUP_EVERY_MIN: Duration = Duration::from_secs(10);
 /// Longest time between two scheduled backups.
-pub const BACKUP_EVERY_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
+pub const BACKUP_EVERY_MAX: Duration = Duration::from_hours(31 * 24);
 
 /// A partition of the users with its own leader, policy and history.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -208,6 +208,7 @@ pub struct RenameGroup {
 
 /// Orders renames so that each name is free when its turn comes: chains from their free end, circles as one group.
 /// `holders` says who holds each wanted name.
+#[expect(clippy::implicit_hasher, reason = "the one caller has the default hasher")]
 pub fn order_renames(renames: Vec<PlannedChange>, holders: &HashMap<String, UserId>) -> Vec<RenameGroup> {
     let mut waiting: HashMap<UserId, PlannedChange> =
         renames.into_iter().map(|change| (change.user_id.clone(), change)).collect();

@@ -30,7 +30,7 @@ impl Targets {
     ///
     /// # Errors
     /// When a URL is not supported, a name is taken twice, or the quorum is not between 1 and the number of targets.
-    pub fn open(config: &TargetsConfig, clock: crate::domain::clock::Clock) -> Result<Self, TargetError> {
+    pub fn open(config: &TargetsConfig, clock: &crate::domain::clock::Clock) -> Result<Self, TargetError> {
         let mut list: Vec<Arc<Target>> = Vec::new();
         for entry in &config.list {
             let target = Target::open(entry, config.operation_timeout, clock.clone())?;

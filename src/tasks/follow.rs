@@ -20,7 +20,7 @@ use crate::store::tail::{TailEvent, TailKind, TailStart, TailStream};
 /// Markers that are remembered; a backup asks for its own within moments.
 const MARKERS_MAX: usize = 64;
 /// Longest wait for a marker: past this the stream is stuck, and the backup is tried anew.
-const MARKER_WAIT_MAX: Duration = Duration::from_secs(60);
+const MARKER_WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// How far the stream has been followed.
 #[derive(Debug)]

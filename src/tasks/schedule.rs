@@ -15,7 +15,7 @@ use crate::domain::department::DepartmentState;
 use crate::domain::ids::{BackupId, DepartmentName};
 
 /// Longest sleep, so that a changed clock or a missed poke is noticed.
-const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_mins(1);
 
 /// Keeps the schedule until the leadership ends.
 pub(super) async fn run(leading: Leading) {

@@ -39,7 +39,7 @@ async fn a_restore_whose_leader_is_killed_is_finished_by_the_next_one() {
         let path = format!("/users/{}", user["id"].as_str().expect("have an id"));
         stack.client().delete(&path).await.expect(204);
     }
-    let body = json!({ "department": "default", "from": { "backup_id": backup["id"] }, "mode": "exact",
+    let body = json!({ "from": { "backup_id": backup["id"] }, "mode": "exact",
         "credentials": "restore", "locked": "restore", "apply": true });
     let location = stack.restore(body).await.header("location").to_owned();
     let killed = eventually("the restore is under way", Duration::from_secs(60), async || {
