@@ -92,6 +92,13 @@ pub struct ImportLine {
     _updated_at: Option<serde::de::IgnoredAny>,
 }
 
+impl std::fmt::Debug for ImportLine {
+    /// Only the id: a line may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImportLine").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// What became of one line.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ImportResult {

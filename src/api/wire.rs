@@ -20,7 +20,7 @@ macro_rules! words {
         #[derive(Debug, Clone, std::marker::Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         #[schema(as = $wire)]
         pub enum $wire {
-            $(#[doc = $word] #[serde(rename = $word)] $variant),+
+            $(#[doc = concat!("`", $word, "`")] #[serde(rename = $word)] $variant),+
         }
 
         impl From<$domain> for $wire {

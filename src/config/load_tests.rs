@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use age::secrecy::ExposeSecret as _;
-use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 use super::*;

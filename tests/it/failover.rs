@@ -42,7 +42,7 @@ async fn a_restore_whose_leader_is_killed_is_finished_by_the_next_one() {
     let body = json!({ "from": { "backup_id": backup["id"] }, "mode": "exact",
         "credentials": "restore", "locked": "restore", "apply": true });
     let location = stack.restore(body).await.header("location").to_owned();
-    let killed = eventually("the restore is under way", Duration::from_secs(60), async || {
+    let killed = eventually("the restore is under way", Duration::from_mins(1), async || {
         let job = stack.client().get(&location).await.expect(200).json;
         let (done, total) = (job["progress"]["changes_done"].as_u64()?, job["progress"]["changes_total"].as_u64()?);
         assert_ne!(job["state"], "complete", "it was over before it could be interrupted");

@@ -6,5 +6,6 @@ mod departments;
 mod failover;
 #[expect(dead_code, reason = "the harness offers more than the tests of today need")]
 mod harness;
+mod openapi;
 mod tidy;
 mod users;

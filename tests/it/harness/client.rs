@@ -31,7 +31,7 @@ impl Client {
     /// A client of the replica at `base`.
     pub(crate) fn new(base: &str, token: &str) -> Self {
         let http =
-            reqwest::Client::builder().timeout(Duration::from_secs(60)).no_proxy().build().expect("build the client");
+            reqwest::Client::builder().timeout(Duration::from_mins(1)).no_proxy().build().expect("build the client");
         Self { http, base: base.to_owned(), token: Some(token.to_owned()) }
     }
 

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::process::Process;
 use super::{eventually, variable};
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A server of a part, which keeps its data when it is started anew.
 #[derive(Debug)]
@@ -52,11 +52,11 @@ pub(crate) async fn mongod(folder: &Path) -> Part {
     );
     let mut arguments: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
     arguments.push(data.display().to_string());
-    let part = Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join("mongod.log"), port);
+    let started = Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join("mongod.log"), port);
 
     let uri = format!("mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=500");
     let admin = mongodb::Client::with_uri_str(uri).await.expect("make a client").database("admin");
-    let set = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": part.address() }] };
+    let set = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": started.address() }] };
     eventually("mongod serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
     admin.run_command(doc! { "replSetInitiate": set }).await.expect("initiate the replica set");
     eventually("mongod is primary", START, async || {
@@ -64,7 +64,7 @@ pub(crate) async fn mongod(folder: &Path) -> Part {
         hello.get_bool("isWritablePrimary").unwrap_or(false).then_some(())
     })
     .await;
-    part
+    started
 }
 
 /// Starts a ZooKeeper of one server.
@@ -86,16 +86,16 @@ pub(crate) async fn zookeeper(folder: &Path) -> Part {
         &file.display().to_string(),
     ]
     .map(ToOwned::to_owned);
-    let part = Part::start("java".into(), arguments.into(), folder.join("zookeeper.log"), port);
+    let started = Part::start("java".into(), arguments.into(), folder.join("zookeeper.log"), port);
     eventually("ZooKeeper serves", START, async || {
-        let mut connection = TcpStream::connect(part.address()).await.ok()?;
+        let mut connection = TcpStream::connect(started.address()).await.ok()?;
         connection.write_all(b"srvr").await.ok()?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.ok()?;
         answer.contains("Mode:").then_some(())
     })
     .await;
-    part
+    started
 }
 
 /// A port that nobody listens on now.

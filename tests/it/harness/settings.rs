@@ -55,9 +55,8 @@ impl Settings {
         let Self { session_timeout, backup_every, range_records, chunk_records, extra, .. } = self;
         let id = index + 1;
         let folder = folder.display();
-        let targets: String = (1..=self.targets)
-            .map(|n| format!("[[targets.list]]\nname = \"t{n}\"\nurl = \"file://{folder}/targets/t{n}\"\n"))
-            .collect();
+        let target = |n| format!("[[targets.list]]\nname = \"t{n}\"\nurl = \"file://{folder}/targets/t{n}\"\n");
+        let targets = (1..=self.targets).map(target).collect::<Vec<_>>().concat();
         format!(
             "replica = {{ id = \"r{id}\", url = \"http://127.0.0.1:{port}\" }}\n\
              http = {{ listen = \"127.0.0.1:{port}\" }}\n\

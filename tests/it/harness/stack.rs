@@ -14,7 +14,7 @@ use super::replica::Replica;
 use super::settings::{Place, Settings};
 use super::{eventually, unique, variable};
 
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 
 /// A running stack.
 #[derive(Debug)]
