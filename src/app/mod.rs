@@ -23,6 +23,7 @@ use crate::domain::ids::{DepartmentName, ReplicaId};
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::targets::Targets;
+use crate::tasks;
 
 /// What handlers and tasks work with. Clones share everything.
 #[derive(Debug, Clone)]
@@ -101,5 +102,18 @@ impl App {
             shutdown: Shutdown::default(),
         };
         Ok(Built { app, claims, departments })
+    }
+
+    /// What the tasks of a leader need of it.
+    pub fn task_parts(&self) -> tasks::Parts {
+        tasks::Parts {
+            config: Arc::clone(&self.config),
+            store: self.store.clone(),
+            cluster: self.cluster.clone(),
+            targets: self.targets.clone(),
+            repository: Arc::clone(&self.repository),
+            clock: self.clock.clone(),
+            tracker: self.shutdown.tracker.clone(),
+        }
     }
 }

@@ -35,7 +35,7 @@ pub struct Config {
     #[serde(default)]
     pub http: http::HttpConfig,
     /// Where the users are.
-    pub mongodb: mongodb::MongodbConfig,
+    pub mongodb: self::mongodb::MongodbConfig,
     /// Where leaders are elected.
     pub zookeeper: zookeeper::ZookeeperConfig,
     /// Where the backups go.

@@ -44,7 +44,7 @@ pub(super) async fn run(leading: Leading) {
 }
 
 async fn take_all(leading: &Leading) -> Result<(), Halt> {
-    for backup in leading.app.store.backups.open(&leading.leadership.department).await? {
+    for backup in leading.parts.store.backups.open(&leading.leadership.department).await? {
         let id = backup.id.clone();
         let outcome = tokio::select! {
             () = leading.ended.cancelled() => Err(Halt::Ended),
@@ -55,8 +55,8 @@ async fn take_all(leading: &Leading) -> Result<(), Halt> {
             Err(Halt::Failed(cause, copies)) => {
                 leading.check()?;
                 warn!(backup.id = %id, cause = cause.code, "the backup failed");
-                let now = leading.app.clock.now();
-                leading.app.store.backups.fail(&leading.leadership, &id, &cause, &copies, now).await?;
+                let now = leading.parts.clock.now();
+                leading.parts.store.backups.fail(&leading.leadership, &id, &cause, &copies, now).await?;
             }
             Err(halt) => return Err(halt),
         }
@@ -68,12 +68,12 @@ async fn take_all(leading: &Leading) -> Result<(), Halt> {
 
 async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     leading.check()?;
-    let app = &leading.app;
-    let started = app.clock.now();
-    let marker = app.store.backups.take(&leading.leadership, &backup.id, started).await?;
+    let parts = &leading.parts;
+    let started = parts.clock.now();
+    let marker = parts.store.backups.take(&leading.leadership, &backup.id, started).await?;
     let position = leading.follower.position_of(&marker).await?;
     let timeline = leading.head.lock().await.timeline;
-    let previous = app.store.backups.newest_complete(&leading.leadership.department).await?;
+    let previous = parts.store.backups.newest_complete(&leading.leadership.department).await?;
     let written = write(leading, &backup.id, timeline, &position, previous.as_ref()).await?;
     let unchanged = previous
         .and_then(|previous| previous.content)
@@ -88,12 +88,12 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     backup.started_at = Some(started);
     backup.content = Some(content.clone());
     let n = backup.attempt;
-    let told = catalogue::tell(&leading.repository, &app.targets, timeline, &backup, n, &written.copies).await;
+    let told = catalogue::tell(&leading.repository, &parts.targets, timeline, &backup, n, &written.copies).await;
     let copies = told.map_err(|error| failed_with(error.into(), written.copies))?;
 
     leading.check()?;
-    let now = app.clock.now();
-    app.store.backups.complete(&leading.leadership, &backup.id, &content, &copies, now).await?;
+    let now = parts.clock.now();
+    parts.store.backups.complete(&leading.leadership, &backup.id, &content, &copies, now).await?;
     info!(backup.id = %backup.id, records = content.records, sequence = content.sequence.0, "the backup is complete");
     Ok(())
 }
@@ -105,16 +105,16 @@ async fn write(
     position: &Position,
     previous: Option<&Backup>,
 ) -> Result<Written, Halt> {
-    let app = &leading.app;
+    let parts = &leading.parts;
     let department = &leading.leadership.department;
     let previous = previous_snapshot(leading, timeline, previous).await;
-    let records_total = app.store.users.count(department).await?;
+    let records_total = parts.store.users.count(department).await?;
     let (progress, reported) = watch::channel(BackupProgress { records_total, ..BackupProgress::default() });
     let writer = SnapshotWriter {
         repository: leading.repository.clone(),
-        targets: app.targets.clone(),
-        chunk_records: app.config.backup.chunk_records,
-        clock: app.clock.clone(),
+        targets: parts.targets.clone(),
+        chunk_records: parts.config.backup.chunk_records,
+        clock: parts.clock.clone(),
     };
     let of = SnapshotOf {
         department: department.clone(),
@@ -122,7 +122,7 @@ async fn write(
         position: position.clone(),
         epoch: leading.leadership.epoch,
     };
-    let records = app.store.users.scan_at(department, position.cluster_time, app.config.backup.scan_cursors);
+    let records = parts.store.users.scan_at(department, position.cluster_time, parts.config.backup.scan_cursors);
     let report = |done: BackupProgress| {
         progress.send_replace(BackupProgress { records_total, ..done });
     };
@@ -138,7 +138,7 @@ async fn write(
 async fn previous_snapshot(leading: &Leading, timeline: Timeline, previous: Option<&Backup>) -> Option<Snapshot> {
     let content = previous?.content.as_ref().filter(|content| content.timeline == timeline)?;
     let path = ObjectPath::from_stored(content.snapshot.clone());
-    match Snapshot::open(&leading.repository, &leading.app.targets, &path).await {
+    match Snapshot::open(&leading.repository, &leading.parts.targets, &path).await {
         Ok(snapshot) => Some(snapshot),
         Err(error) => {
             warn!(error = chain(&error), "read the manifest before this one: every chunk is written anew");
@@ -155,7 +155,7 @@ async fn report_progress(leading: &Leading, id: &BackupId, mut reported: watch::
             return std::future::pending().await;
         }
         let progress = *reported.borrow_and_update();
-        if let Err(error) = leading.app.store.backups.set_progress(&leading.leadership, id, progress).await
+        if let Err(error) = leading.parts.store.backups.set_progress(&leading.leadership, id, progress).await
             && let halt @ Halt::Ended = Halt::from(error)
         {
             return halt;

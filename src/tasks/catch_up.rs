@@ -39,13 +39,13 @@ pub(super) async fn run(leading: Leading) {
 async fn catch_up(leading: &Leading) -> Result<(), Halt> {
     let department = &leading.leadership.department;
     let mut out_of_reach = Vec::new();
-    for mut backup in leading.app.store.backups.owing(department, ROUND_MAX).await? {
+    for mut backup in leading.parts.store.backups.owing(department, ROUND_MAX).await? {
         leading.check()?;
         let before = backup.copies.clone();
         bring(leading, &mut backup, &mut out_of_reach).await;
         if backup.copies != before {
             leading.check()?;
-            leading.app.store.backups.set_copies(&leading.leadership, &backup.id, &backup.copies).await?;
+            leading.parts.store.backups.set_copies(&leading.leadership, &backup.id, &backup.copies).await?;
         }
     }
     Ok(())
@@ -55,19 +55,19 @@ async fn catch_up(leading: &Leading) -> Result<(), Halt> {
 async fn bring(leading: &Leading, backup: &mut Backup, out_of_reach: &mut Vec<String>) {
     let shown = backup.clone();
     for copy in backup.copies.iter_mut().filter(|copy| copy.state != CopyState::Present) {
-        let Some(target) = leading.app.targets.get(&copy.target) else { continue };
+        let Some(target) = leading.parts.targets.get(&copy.target) else { continue };
         if out_of_reach.iter().any(|name| name == copy.target.as_str()) {
             continue;
         }
         let outcome = match leading.repository.admit(target).await {
-            Ok(()) => catalogue::catch_up(&leading.repository, &leading.app.targets, &shown, target).await,
+            Ok(()) => catalogue::catch_up(&leading.repository, &leading.parts.targets, &shown, target).await,
             Err(error) => Err(error),
         };
         match outcome {
             Ok(()) => {
                 info!(backup.id = %shown.id, target = %copy.target, "caught up an owed copy");
                 copy.state = CopyState::Present;
-                copy.verified_at = Some(leading.app.clock.now());
+                copy.verified_at = Some(leading.parts.clock.now());
                 copy.cause = None;
             }
             Err(error) => {

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use super::Parts;
 use super::halt::{Halt, chain};
 use super::leader::{Leading, RETRY_AFTER};
-use crate::app::App;
 use crate::domain::epoch::Leadership;
 use crate::domain::history::{Head, Position, Sequence};
 use crate::store::tail::{TailEvent, TailKind, TailStart, TailStream};
@@ -85,15 +85,15 @@ impl Follower {
 }
 
 /// Takes the head for a new leadership; a history that comes from elsewhere starts a new timeline.
-pub(super) async fn take_head(app: &App, leadership: &Leadership) -> Result<Head, Halt> {
-    let source = app.store.source().await?;
-    let head = app.store.heads.take(leadership, &source).await?;
+pub(super) async fn take_head(parts: &Parts, leadership: &Leadership) -> Result<Head, Halt> {
+    let source = parts.store.source().await?;
+    let head = parts.store.heads.take(leadership, &source).await?;
     if head.source == source {
         return Ok(head);
     }
     warn!("the replica set or the users collection is another one: the history starts a new timeline");
-    let now = app.clock.now();
-    Ok(app.store.heads.rebase(leadership, &source, "source_changed", now).await?)
+    let now = parts.clock.now();
+    Ok(parts.store.heads.rebase(leadership, &source, "source_changed", now).await?)
 }
 
 /// Follows until the leadership ends.
@@ -115,7 +115,7 @@ pub(super) async fn run(leading: Leading) {
 
 async fn follow(leading: &Leading) -> Result<(), Halt> {
     let mut stream = open(leading).await?;
-    let idle_every = leading.app.config.backup.idle_head_every;
+    let idle_every = leading.parts.config.backup.idle_head_every;
     let mut idle_since = tokio::time::Instant::now();
     loop {
         let event = stream.next().await?;
@@ -137,7 +137,7 @@ async fn open(leading: &Leading) -> Result<TailStream, Halt> {
         Some(token) => TailStart::After(token),
         None => TailStart::At(position.cluster_time),
     };
-    let stream = leading.app.store.tail.open(&leading.leadership.department, &start).await?;
+    let stream = leading.parts.store.tail.open(&leading.leadership.department, &start).await?;
     // Whatever was asked before the stream was open is found by looking now.
     leading.pokes.backups.notify_one();
     leading.pokes.restores.notify_one();
@@ -177,7 +177,7 @@ pub(super) async fn advance_head(leading: &Leading, to: &Position) -> Result<(),
     if to.cluster_time < head.position.cluster_time || to.token == head.position.token {
         return Ok(());
     }
-    leading.app.store.heads.advance(&leading.leadership, &head.position.chain, to).await?;
+    leading.parts.store.heads.advance(&leading.leadership, &head.position.chain, to).await?;
     head.position = to.clone();
     Ok(())
 }
@@ -186,11 +186,11 @@ pub(super) async fn advance_head(leading: &Leading, to: &Position) -> Result<(),
 async fn rebase(leading: &Leading, cause: &'static str) -> Result<(), Halt> {
     warn!(cause, "the change stream broke: the history starts a new timeline");
     leading.check()?;
-    let app = &leading.app;
-    let source = app.store.source().await.map_err(|error| Halt::Later(chain(&error)))?;
-    let now = app.clock.now();
+    let parts = &leading.parts;
+    let source = parts.store.source().await.map_err(|error| Halt::Later(chain(&error)))?;
+    let now = parts.clock.now();
     let mut head = leading.head.lock().await;
-    *head = app.store.heads.rebase(&leading.leadership, &source, cause, now).await?;
+    *head = parts.store.heads.rebase(&leading.leadership, &source, cause, now).await?;
     leading.follower.set(head.position.clone(), None);
     Ok(())
 }

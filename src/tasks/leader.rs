@@ -7,10 +7,10 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
+use super::Parts;
 use super::follow::Follower;
 use super::halt::{Halt, chain};
 use super::{backups, catch_up, follow, restores, schedule};
-use crate::app::App;
 use crate::backup::Repository;
 use crate::cluster::{Claim, Lease, Verdict};
 use crate::domain::epoch::Leadership;
@@ -23,7 +23,7 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// What every task of one leadership works with. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Leading {
-    pub(super) app: App,
+    pub(super) parts: Parts,
     pub(super) leadership: Leadership,
     lease: Lease,
     /// Cancelled when the leadership ends.
@@ -63,29 +63,29 @@ impl Leading {
     pub(super) fn give_up(&self) {
         if !self.ended.is_cancelled() {
             warn!("gave up the leadership: the lease is over or the fence has moved on");
-            self.app.cluster.fenced(&self.leadership);
+            self.parts.cluster.fenced(&self.leadership);
             self.ended.cancel();
         }
     }
 }
 
 /// Leads a department from a won election until the leadership ends.
-pub(super) async fn lead(app: App, claim: Claim) {
+pub(super) async fn lead(parts: Parts, claim: Claim) {
     let leadership = claim.leadership.clone();
     let span = info_span!("lead", department = %leadership.department, epoch = %leadership.epoch);
-    let cluster = app.cluster.clone();
-    let led = work(app, claim).instrument(span).await;
+    let cluster = parts.cluster.clone();
+    let led = work(parts, claim).instrument(span).await;
     if led {
         cluster.released(&leadership);
     }
 }
 
 /// Whether the leadership was taken up; then it has to be released.
-async fn work(app: App, claim: Claim) -> bool {
+async fn work(parts: Parts, claim: Claim) -> bool {
     let Claim { leadership, zxid, lease, ended, verdict } = claim;
     let answer = tokio::select! {
         () = ended.cancelled() => Verdict::Unavailable,
-        answer = claim_fence(&app, &leadership, zxid, &lease) => answer,
+        answer = claim_fence(&parts, &leadership, zxid, &lease) => answer,
     };
     let won = answer == Verdict::Lead;
     if verdict.send(answer).is_err() || !won {
@@ -94,7 +94,7 @@ async fn work(app: App, claim: Claim) -> bool {
     info!("leads the department");
     let opened = tokio::select! {
         () = ended.cancelled() => None,
-        opened = open(&app, &leadership, &lease, &ended) => opened.ok(),
+        opened = open(&parts, &leadership, &lease, &ended) => opened.ok(),
     };
     if let Some(leading) = opened {
         run_tasks(&leading).await;
@@ -104,11 +104,11 @@ async fn work(app: App, claim: Claim) -> bool {
 }
 
 /// Claims the fence until MongoDB answers or the lease is over.
-async fn claim_fence(app: &App, leadership: &Leadership, zxid: i64, lease: &Lease) -> Verdict {
+async fn claim_fence(parts: &Parts, leadership: &Leadership, zxid: i64, lease: &Lease) -> Verdict {
     while lease.holds() {
-        match app.store.fences.claim(leadership, zxid).await {
+        match parts.store.fences.claim(leadership, zxid).await {
             Ok(Claimed::Stale(epoch)) => return Verdict::Stale(epoch),
-            Ok(Claimed::Mine) => match app.store.fences.adopt_jobs(leadership).await {
+            Ok(Claimed::Mine) => match parts.store.fences.adopt_jobs(leadership).await {
                 Ok(()) => return Verdict::Lead,
                 Err(error) => warn!(error = chain(&error), "adopt open jobs"),
             },
@@ -120,18 +120,23 @@ async fn claim_fence(app: &App, leadership: &Leadership, zxid: i64, lease: &Leas
 }
 
 /// Waits for the repository, takes the head and opens the follower.
-async fn open(app: &App, leadership: &Leadership, lease: &Lease, ended: &CancellationToken) -> Result<Leading, Halt> {
+async fn open(
+    parts: &Parts,
+    leadership: &Leadership,
+    lease: &Lease,
+    ended: &CancellationToken,
+) -> Result<Leading, Halt> {
     let repository = loop {
-        if let Some(repository) = app.repository.get() {
+        if let Some(repository) = parts.repository.get() {
             break repository.clone();
         }
         tokio::time::sleep(RETRY_AFTER).await;
     };
     let head = loop {
-        match follow::take_head(app, leadership).await {
+        match follow::take_head(parts, leadership).await {
             Ok(head) => break head,
             Err(Halt::Ended) => {
-                app.cluster.fenced(leadership);
+                parts.cluster.fenced(leadership);
                 return Err(Halt::Ended);
             }
             Err(halt) => warn!(?halt, "take the head"),
@@ -139,7 +144,7 @@ async fn open(app: &App, leadership: &Leadership, lease: &Lease, ended: &Cancell
         tokio::time::sleep(RETRY_AFTER).await;
     };
     Ok(Leading {
-        app: app.clone(),
+        parts: parts.clone(),
         leadership: leadership.clone(),
         lease: lease.clone(),
         ended: ended.clone(),

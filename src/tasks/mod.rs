@@ -13,16 +13,40 @@ mod renames;
 mod restores;
 mod schedule;
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
 
-use crate::app::App;
-use crate::cluster::Claim;
+use tokio::sync::{OnceCell, mpsc};
+use tokio_util::task::TaskTracker;
+
+use crate::backup::Repository;
+use crate::cluster::{Claim, Cluster};
+use crate::config::Config;
+use crate::domain::clock::Clock;
+use crate::store::Store;
+use crate::targets::Targets;
+
+/// What the tasks of a leader work with. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// MongoDB.
+    pub store: Store,
+    /// Who leads what.
+    pub cluster: Cluster,
+    /// The targets.
+    pub targets: Targets,
+    /// The repository; absent until it could be opened.
+    pub repository: Arc<OnceCell<Repository>>,
+    /// The time.
+    pub clock: Clock,
+    /// Waits for every leadership at shutdown.
+    pub tracker: TaskTracker,
+}
 
 /// Leads every department that the elections give to this replica, until the channel ends.
-pub async fn run(app: App, mut claims: mpsc::Receiver<Claim>) {
+pub async fn run(parts: Parts, mut claims: mpsc::Receiver<Claim>) {
     while let Some(claim) = claims.recv().await {
-        let app = app.clone();
-        let tracker = app.shutdown.tracker.clone();
-        tracker.spawn(leader::lead(app, claim));
+        parts.tracker.spawn(leader::lead(parts.clone(), claim));
     }
 }

@@ -65,7 +65,7 @@ impl Search {
         leading.check()?;
         let name_of = |change: &PlannedChange| change.wanted.as_ref().map(|user| user.name.to_string());
         let names: Vec<String> = changes.iter().filter_map(name_of).collect();
-        let found = leading.app.store.users.holders_of(&leading.leadership.department, &names).await?;
+        let found = leading.parts.store.users.holders_of(&leading.leadership.department, &names).await?;
         let found: HashMap<String, UserId> = found.into_iter().collect();
         for change in changes {
             let Some(name) = name_of(&change) else { continue };

@@ -46,7 +46,7 @@ pub(super) async fn run(leading: Leading) {
 }
 
 async fn carry_out_all(leading: &Leading) -> Result<(), Halt> {
-    for restore in leading.app.store.restores.open(&leading.leadership.department).await? {
+    for restore in leading.parts.store.restores.open(&leading.leadership.department).await? {
         if restore.state == RestoreState::Planned && !restore.apply && !restore.cancel_requested {
             continue;
         }
@@ -59,8 +59,8 @@ async fn carry_out_all(leading: &Leading) -> Result<(), Halt> {
         };
         leading.check()?;
         info!(restore.id = %id, ?state, cause = cause.as_ref().map(|cause| &cause.code), "the restore ended early");
-        let now = leading.app.clock.now();
-        leading.app.store.restores.finish(&leading.leadership, &id, state, cause.as_ref(), now).await?;
+        let now = leading.parts.clock.now();
+        leading.parts.store.restores.finish(&leading.leadership, &id, state, cause.as_ref(), now).await?;
     }
     Ok(())
 }
@@ -68,8 +68,8 @@ async fn carry_out_all(leading: &Leading) -> Result<(), Halt> {
 /// Goes one or more states forward; returns when the restore has ended or waits for somebody.
 async fn carry_out(leading: &Leading, restore: &Restore) -> Result<(), Halt> {
     leading.check()?;
-    let store = &leading.app.store;
-    let mut restore = store.restores.take(&leading.leadership, &restore.id, leading.app.clock.now()).await?;
+    let store = &leading.parts.store;
+    let mut restore = store.restores.take(&leading.leadership, &restore.id, leading.parts.clock.now()).await?;
     if restore.cancel_requested {
         return Err(Halt::Cancelled);
     }
@@ -77,7 +77,7 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<(), Halt> {
     let wanted = complete_content(leading, &restore.request.backup_id).await?;
     let (wanted, live) = (open(leading, &wanted).await?, open(leading, &live).await?);
     if restore.state == RestoreState::Planning {
-        let now = leading.app.clock.now();
+        let now = leading.parts.clock.now();
         let plan = plan(&wanted, &live, &restore.request, now).await?;
         leading.check()?;
         store.restores.set_plan(&leading.leadership, &restore.id, &plan).await?;
@@ -95,7 +95,7 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<(), Halt> {
     }
     Applier { leading, restore: &restore, wanted: &wanted, live: &live }.apply(restore.progress.clone()).await?;
     leading.check()?;
-    let now = leading.app.clock.now();
+    let now = leading.parts.clock.now();
     store.restores.finish(&leading.leadership, &restore.id, RestoreState::Complete, None, now).await?;
     info!(restore.id = %restore.id, "the restore is complete");
     Ok(())
@@ -103,7 +103,7 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<(), Halt> {
 
 /// The backup taken before anything is changed: asked for once, then waited for. Absent while it is under way.
 async fn safety_backup(leading: &Leading, restore: &mut Restore) -> Result<Option<BackupContent>, Halt> {
-    let store = &leading.app.store;
+    let store = &leading.parts.store;
     let Some(id) = restore.safety_backup_id.clone() else {
         let id = fresh_backup_id();
         // The name first: a leader that dies in between leaves a name that the next one fills.
@@ -135,7 +135,7 @@ async fn request_safety_backup(leading: &Leading, restore: &Restore, id: BackupI
         state: BackupState::Queued,
         cause: None,
         requested_by: Some(restore.requested_by.clone()),
-        requested_at: leading.app.clock.now(),
+        requested_at: leading.parts.clock.now(),
         slot: None,
         restore_id: Some(restore.id.clone()),
         executed_by: None,
@@ -146,13 +146,13 @@ async fn request_safety_backup(leading: &Leading, restore: &Restore, id: BackupI
         content: None,
         copies: Vec::new(),
     };
-    leading.app.store.backups.insert_fenced(&leading.leadership, &backup).await?;
+    leading.parts.store.backups.insert_fenced(&leading.leadership, &backup).await?;
     leading.pokes.backups.notify_one();
     Ok(())
 }
 
 async fn complete_content(leading: &Leading, id: &BackupId) -> Result<BackupContent, Halt> {
-    let backup = leading.app.store.backups.get(id).await?;
+    let backup = leading.parts.store.backups.get(id).await?;
     backup.filter(|backup| backup.state == BackupState::Complete).and_then(|backup| backup.content).ok_or_else(|| {
         let message = format!("The backup {id} is not complete, so it cannot be restored.");
         Halt::Failed(Cause::new("backup_not_complete", message), Vec::new())
@@ -161,7 +161,7 @@ async fn complete_content(leading: &Leading, id: &BackupId) -> Result<BackupCont
 
 async fn open(leading: &Leading, content: &BackupContent) -> Result<Snapshot, Halt> {
     let path = ObjectPath::from_stored(content.snapshot.clone());
-    Ok(Snapshot::open(&leading.repository, &leading.app.targets, &path).await?)
+    Ok(Snapshot::open(&leading.repository, &leading.parts.targets, &path).await?)
 }
 
 /// Applies a plan from a checkpoint on.
@@ -195,7 +195,7 @@ impl Applier<'_> {
         }
         let request = &self.restore.request;
         let groups = renames::contended(self.leading, self.wanted, self.live, request).await?;
-        let most = self.leading.app.config.restore.range_records;
+        let most = self.leading.parts.config.restore.range_records;
         for group in groups {
             let size = if group.cycle { group.changes.len() } else { most };
             for part in group.changes.chunks(size.max(1)) {
@@ -214,7 +214,7 @@ impl Applier<'_> {
         progress: &mut RestoreProgress,
         belongs: impl Fn(&PlannedChange) -> bool,
     ) -> Result<(), Halt> {
-        let limits = &self.leading.app.config.restore;
+        let limits = &self.leading.parts.config.restore;
         let request = &self.restore.request;
         let mut comparison = Comparison::open(self.wanted, self.live, request, progress.key.as_ref()).await?;
         let (mut changes, mut bytes) = (Vec::new(), 0);
@@ -249,14 +249,14 @@ impl Applier<'_> {
             done: changes.len() as u64,
             changes,
             cycle: false,
-            now: self.leading.app.clock.now(),
+            now: self.leading.parts.clock.now(),
         }
     }
 
     async fn commit(&self, progress: &mut RestoreProgress, range: Range) -> Result<(), Halt> {
         self.leading.check()?;
         let key = range.key.clone();
-        match self.leading.app.store.restore_batches.apply(&self.leading.leadership, &range).await? {
+        match self.leading.parts.store.restore_batches.apply(&self.leading.leadership, &range).await? {
             Applied::Committed => {
                 progress.batches += 1;
                 progress.key = key;

@@ -37,13 +37,13 @@ pub(super) async fn run(leading: Leading) {
 /// Takes the present slot unless it is taken; tells how long it is until the next one.
 async fn keep(leading: &Leading) -> Result<Duration, Halt> {
     leading.check()?;
-    let store = &leading.app.store;
+    let store = &leading.parts.store;
     let name = &leading.leadership.department;
     let Some(department) = store.departments.get(name).await? else { return Ok(LOOK_AT_LEAST_EVERY) };
     if department.state == DepartmentState::Deleted {
         return Ok(LOOK_AT_LEAST_EVERY);
     }
-    let now = leading.app.clock.now();
+    let now = leading.parts.clock.now();
     let slot = department.policy.slot_at(now);
     let last = department.schedule.last_slot;
     if last.is_none_or(|last| slot > last) {
@@ -55,7 +55,7 @@ async fn keep(leading: &Leading) -> Result<Duration, Halt> {
         leading.pokes.backups.notify_one();
     }
     let next = slot.as_millis() + i64::try_from(department.policy.backup_every.as_millis()).unwrap_or(i64::MAX);
-    Ok(Duration::from_millis(u64::try_from(next - leading.app.clock.now().as_millis()).unwrap_or(0)))
+    Ok(Duration::from_millis(u64::try_from(next - leading.parts.clock.now().as_millis()).unwrap_or(0)))
 }
 
 fn queued(department: &DepartmentName, slot: Timestamp, now: Timestamp) -> Backup {
