@@ -4,6 +4,7 @@
 
 mod departments;
 mod failover;
+mod faults;
 #[expect(dead_code, reason = "the harness offers more than the tests of today need")]
 mod harness;
 mod openapi;
