@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod backups;
+pub mod changes;
 pub mod cluster;
 pub mod cursor;
 pub mod departments;
@@ -79,6 +80,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(restores::get_restore))
         .routes(routes!(restores::apply_restore))
         .routes(routes!(restores::cancel_restore))
+        .routes(routes!(changes::list_changes))
         .routes(routes!(restores::list_conflicts))
         .routes(routes!(cluster::get_cluster))
         .routes(routes!(health::get_liveness))

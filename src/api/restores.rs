@@ -21,7 +21,9 @@ use crate::app::App;
 use crate::domain::backup::{Backup, BackupState};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BackupId, RestoreId, UserId};
-use crate::domain::restore::{Plan, RESTORE_USERS_MAX, Restore, RestoreProgress, RestoreRequest as Wish, RestoreState};
+use crate::domain::restore::{
+    Plan, PlanSample, RESTORE_USERS_MAX, Restore, RestoreProgress, RestoreRequest as Wish, RestoreState,
+};
 use crate::domain::text::Invalid;
 use crate::domain::token::{Caller, Scope};
 use crate::store::StoreError;
@@ -219,25 +221,30 @@ pub struct RestoreQuery {
     cursor: Option<String>,
 }
 
-/// Page of a list of conflicts.
+/// Page of a list of conflicts or planned changes.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ConflictQuery {
     /// Items of the page, 1 to 1000. Default 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
-    limit: Option<String>,
+    pub(super) limit: Option<String>,
     /// `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
-fn plan_view(plan: Plan) -> PlanView {
-    let samples = plan.samples.into_iter().map(|sample| PlanSampleView {
+/// One planned change as it is shown.
+pub(super) fn sample_view(sample: PlanSample) -> PlanSampleView {
+    PlanSampleView {
         action: sample.action.into(),
         user_id: sample.user_id.to_string(),
         name: sample.name,
         fields: sample.fields,
-    });
+    }
+}
+
+fn plan_view(plan: Plan) -> PlanView {
+    let samples = plan.samples.into_iter().map(sample_view);
     PlanView {
         creates: plan.creates,
         updates: plan.updates,
@@ -297,7 +304,7 @@ async fn read(app: &App, id: &RestoreId) -> Result<Restore, Problem> {
     app.store.restores.get(id).await?.ok_or_else(|| Problem::not_found("restore"))
 }
 
-async fn load(app: &App, caller: &Caller, scope: Scope, id: &RestoreId) -> Result<Restore, Problem> {
+pub(super) async fn load(app: &App, caller: &Caller, scope: Scope, id: &RestoreId) -> Result<Restore, Problem> {
     require_scope(caller, scope)?;
     let restore = read(app, id).await?;
     require(caller, scope, &restore.department, "restore")?;

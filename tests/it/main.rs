@@ -8,5 +8,6 @@ mod faults;
 #[expect(dead_code, reason = "the harness offers more than the tests of today need")]
 mod harness;
 mod openapi;
+mod outages;
 mod tidy;
 mod users;

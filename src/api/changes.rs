@@ -1,0 +1,82 @@
+//! `/restores/{restore_id}/changes`: every change of a plan, page by page, computed again from its two snapshots.
+//!
+//! Rule: reading a plan is no leader work; any replica reads the targets.
+
+use axum::extract::State;
+use axum::http::Uri;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::auth::Tokens;
+use super::cursor;
+use super::extract::{Path, Query};
+use super::pages::PageRequest;
+use super::problem::{Kind, Problem, Problems};
+use super::restores::{ConflictQuery, PlanSampleView, load, sample_view};
+use crate::app::App;
+use crate::backup::{BackupError, Repository, Snapshot, plan};
+use crate::domain::ids::{BackupId, RestoreId, UserId};
+use crate::domain::token::{Caller, Scope};
+use crate::targets::layout::ObjectPath;
+
+/// A page of planned changes.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChangePage {
+    /// The changes, in the order of user ids.
+    pub items: Vec<PlanSampleView>,
+    /// Where the next page begins; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next_cursor: Option<String>,
+}
+
+/// Lists the changes of a restore's plan.
+///
+/// Every record that the restore creates, changes or deletes; password hashes are only named as changed.
+#[utoipa::path(get, path = "/restores/{restore_id}/changes", operation_id = "listChanges", tag = "restores",
+    params(("restore_id" = String, Path, description = "Id of the restore."), ConflictQuery),
+    responses((status = 200, description = "One page; `Link` names the next.", body = ChangePage), Problems))]
+pub(super) async fn list_changes(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<RestoreId>,
+    uri: Uri,
+    Query(query): Query<ConflictQuery>,
+) -> Result<Response, Problem> {
+    let restore = load(&app, &caller, Scope::RestoresRead, &id).await?;
+    let page = page(&app.auth, uri, &query, &id)?;
+    let (Some(_), Some(live)) = (&restore.plan, &restore.safety_backup_id) else {
+        return Err(Problem::new(Kind::Conflict, "The restore has no plan yet; ask again when it is `planned`.")
+            .code("not_planned"));
+    };
+    let Some(repository) = app.repository.get() else {
+        return Err(Problem::unavailable("The repository of backups is not open yet."));
+    };
+    let wanted = snapshot(&app, repository, &restore.request.backup_id).await?;
+    let live = snapshot(&app, repository, live).await?;
+    let after = page.after.as_deref().and_then(|after| after.parse::<UserId>().ok());
+    let request = &restore.request;
+    let found = plan::changes_page(&wanted, &live, request, after.as_ref(), page.read_limit()).await;
+    let mut changes = found.map_err(unreadable)?;
+    let next_cursor = page.cut(&app.auth, &mut changes, |change| change.user_id.to_string());
+    let view = ChangePage { items: changes.into_iter().map(sample_view).collect(), next_cursor };
+    Ok(page.respond(&view, view.next_cursor.as_deref()))
+}
+
+fn page(tokens: &Tokens, uri: Uri, query: &ConflictQuery, id: &RestoreId) -> Result<PageRequest<String>, Problem> {
+    let print = cursor::fingerprint("changes", id);
+    PageRequest::read(tokens, uri, query.limit.as_deref(), query.cursor.as_deref(), print)
+}
+
+async fn snapshot(app: &App, repository: &Repository, id: &BackupId) -> Result<Snapshot, Problem> {
+    let backup = app.store.backups.get(id).await?;
+    let content = backup.and_then(|backup| backup.content).ok_or_else(|| Problem::not_found("backup"))?;
+    let path = ObjectPath::from_stored(content.snapshot);
+    Snapshot::open(repository, &app.targets, &path).await.map_err(unreadable)
+}
+
+/// No copy of an object that the plan needs can be read now.
+fn unreadable(error: BackupError) -> Problem {
+    Problem::unavailable("No target gives a good copy of what the plan was made from.").source(error)
+}

@@ -1,0 +1,46 @@
+//! MongoDB or ZooKeeper is away: what goes on, what is refused and how, and that all comes back by itself.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::settings::Settings;
+use crate::harness::{Stack, eventually};
+
+#[tokio::test]
+async fn while_mongodb_is_stopped_the_answer_is_503_with_retry_after_and_it_recovers_by_itself() {
+    let stack = Stack::start(Settings { own_mongod: true, ..Settings::default() }).await;
+    stack.create_users("default", 10).await;
+    let mongod = stack.mongod.as_ref().expect("have a mongod");
+    mongod.process.freeze();
+    let refused = stack.client().get("/users/default-00001").await;
+    refused.expect_problem(503, "unavailable");
+    assert!(!refused.header("retry-after").is_empty(), "{:?}", refused.headers);
+    stack.client().get("/livez").await.expect(200);
+    mongod.process.thaw();
+    eventually("users are served again", Duration::from_mins(1), async || {
+        let answer = stack.client().get("/users/default-00001").await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_zookeeper_is_stopped_users_are_served_and_leaders_step_down_and_come_back() {
+    let stack = Stack::start(Settings { own_zookeeper: true, ..Settings::default() }).await;
+    let zookeeper = stack.zookeeper.as_ref().expect("have a ZooKeeper");
+    zookeeper.process.freeze();
+    eventually("the leader has stepped down", Duration::from_secs(20), async || {
+        let department = stack.client().get("/departments/default").await.expect(200).json;
+        (department["leader"] == Value::Null).then_some(())
+    })
+    .await;
+    let user = json!({ "id": "ada", "name": "Ada", "password": "correct horse battery" });
+    stack.client().post("/users", user).await.expect(201);
+    stack.client().get("/users/ada").await.expect(200);
+    stack.client().send(Method::GET, "/readyz", &[], None).await.expect(200);
+    zookeeper.process.thaw();
+    stack.leader_of("default").await;
+    stack.backup("default").await;
+}
