@@ -59,6 +59,14 @@ impl Leading {
         }
     }
 
+    /// Does something long that writes nothing, and drops it when the leadership ends.
+    pub(super) async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Result<T, Halt> {
+        tokio::select! {
+            () = self.ended.cancelled() => Err(Halt::Ended),
+            done = work => Ok(done),
+        }
+    }
+
     /// MongoDB refused a write of this epoch: gives the leadership up at once.
     pub(super) fn give_up(&self) {
         if !self.ended.is_cancelled() {

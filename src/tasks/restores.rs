@@ -27,11 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Carries out restores until the leadership ends.
 pub(super) async fn run(leading: Leading) {
     loop {
-        let outcome = tokio::select! {
-            () = leading.ended.cancelled() => return,
-            outcome = carry_out_all(&leading) => outcome,
-        };
-        let wait = match outcome {
+        // A range that was begun is not dropped when the lease ends: its fence decides whether it commits.
+        let wait = match Box::pin(carry_out_all(&leading)).await {
             Ok(()) => LOOK_EVERY,
             Err(Halt::Ended) => return leading.give_up(),
             Err(halt) => {
@@ -78,7 +75,7 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<(), Halt> {
     let (wanted, live) = (open(leading, &wanted).await?, open(leading, &live).await?);
     if restore.state == RestoreState::Planning {
         let now = leading.parts.clock.now();
-        let plan = plan(&wanted, &live, &restore.request, now).await?;
+        let plan = leading.unless_ended(plan(&wanted, &live, &restore.request, now)).await??;
         leading.check()?;
         store.restores.set_plan(&leading.leadership, &restore.id, &plan).await?;
         info!(restore.id = %restore.id, changes = plan.changes(), "the restore is planned");
@@ -194,7 +191,8 @@ impl Applier<'_> {
             return Ok(());
         }
         let request = &self.restore.request;
-        let groups = renames::contended(self.leading, self.wanted, self.live, request).await?;
+        let search = renames::contended(self.leading, self.wanted, self.live, request);
+        let groups = self.leading.unless_ended(search).await??;
         let most = self.leading.parts.config.restore.range_records;
         for group in groups {
             let size = if group.cycle { group.changes.len() } else { most };
@@ -218,7 +216,7 @@ impl Applier<'_> {
         let request = &self.restore.request;
         let mut comparison = Comparison::open(self.wanted, self.live, request, progress.key.as_ref()).await?;
         let (mut changes, mut bytes) = (Vec::new(), 0);
-        while let Some(change) = comparison.next_change().await? {
+        while let Some(change) = self.leading.unless_ended(comparison.next_change()).await?? {
             if !belongs(&change) {
                 continue;
             }

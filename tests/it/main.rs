@@ -5,6 +5,7 @@
 mod departments;
 mod failover;
 mod faults;
+mod fence;
 #[expect(dead_code, reason = "the harness offers more than the tests of today need")]
 mod harness;
 mod openapi;
