@@ -14,6 +14,17 @@ fn lose_target(stack: &Stack, name: &str) {
     std::fs::rename(targets.join(name), targets.join(format!("{name}-away"))).expect("hide the target");
 }
 
+/// Waits until every target has a whole backup, so that nothing is being written when a target is lost.
+async fn settled(stack: &Stack) {
+    let backup = stack.backup("default").await;
+    let path = format!("/backups/{}", backup["id"].as_str().expect("have an id"));
+    eventually("every copy is present", Duration::from_mins(1), async || {
+        let backup = stack.client().get(&path).await.expect(200).json;
+        ["t1", "t2", "t3"].iter().all(|target| copy_state(&backup, target) == "present").then_some(())
+    })
+    .await;
+}
+
 fn bring_target_back(stack: &Stack, name: &str) {
     let targets = stack.folder.path().join("targets");
     std::fs::rename(targets.join(format!("{name}-away")), targets.join(name)).expect("bring the target back");
@@ -28,6 +39,7 @@ fn copy_state<'a>(backup: &'a Value, target: &str) -> &'a Value {
 async fn with_one_of_three_targets_dead_backups_complete_and_the_copy_is_caught_up_later() {
     let stack = Stack::start(Settings { targets: 3, ..Settings::default() }).await;
     stack.create_users("default", 300).await;
+    settled(&stack).await;
     lose_target(&stack, "t3");
     let backup = stack.backup("default").await;
     assert_eq!(copy_state(&backup, "t1"), "present", "{backup}");
@@ -45,6 +57,7 @@ async fn with_one_of_three_targets_dead_backups_complete_and_the_copy_is_caught_
 async fn with_two_of_three_targets_dead_a_backup_fails_with_its_cause_and_is_not_listed() {
     let stack = Stack::start(Settings { targets: 3, ..Settings::default() }).await;
     stack.create_users("default", 100).await;
+    settled(&stack).await;
     lose_target(&stack, "t2");
     lose_target(&stack, "t3");
     let job = stack.client().post("/backups", json!({ "department": "default" })).await.expect(202);
