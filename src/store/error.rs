@@ -129,7 +129,7 @@ impl StoreError {
     }
 
     /// Whether a transaction that failed so may simply be run again.
-    pub(super) fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(error) | Self::OutcomeUnknown(error) | Self::Other(error) => {
                 error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)

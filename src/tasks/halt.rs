@@ -22,10 +22,13 @@ impl From<StoreError> for Halt {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Fenced(_) => Self::Ended,
+            // The open transaction of a dead leader is in the way until the server ends it.
+            error if error.is_transient() => Self::Later(chain(&error)),
             StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) | StoreError::Stale => {
                 Self::Later(chain(&error))
             }
-            other => Self::Failed(Cause::new("store_failed", chain(&other)), Vec::new()),
+            // Only our own words: the server's may hold values of a record.
+            other => Self::Failed(Cause::new("store_failed", other.to_string()), Vec::new()),
         }
     }
 }
