@@ -1,7 +1,8 @@
 //! Takes backups: the oldest open job first, each from its beginning by whoever leads now.
 //!
-//! Rule: `complete` is the last step, after the objects are durable on the quorum and read back, the head has moved, and
-//! the word on the backup lies beside it. A leader that dies before that leaves an open job and unlisted objects.
+//! Rules: `complete` is the last step, after the objects are durable on the quorum and read back, the head has moved,
+//! and the word on the backup lies beside it; a leader that dies before that leaves an open job and unlisted objects. The
+//! end of a lease drops scans and reads, never a transaction: its fence decides whether it commits.
 
 use std::time::Duration;
 
@@ -46,11 +47,7 @@ pub(super) async fn run(leading: Leading) {
 async fn take_all(leading: &Leading) -> Result<(), Halt> {
     for backup in leading.parts.store.backups.open(&leading.leadership.department).await? {
         let id = backup.id.clone();
-        let outcome = tokio::select! {
-            () = leading.ended.cancelled() => Err(Halt::Ended),
-            outcome = take(leading, backup) => outcome,
-        };
-        match outcome {
+        match take(leading, backup).await {
             Ok(()) => leading.pokes.catch_up.notify_one(),
             Err(Halt::Failed(cause, copies)) => {
                 leading.check()?;
@@ -71,7 +68,7 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     let parts = &leading.parts;
     let started = parts.clock.now();
     let marker = parts.store.backups.take(&leading.leadership, &backup.id, started).await?;
-    let position = leading.follower.position_of(&marker).await?;
+    let position = leading.unless_ended(leading.follower.position_of(&marker)).await??;
     let timeline = leading.head.lock().await.timeline;
     let previous = parts.store.backups.newest_complete(&leading.leadership.department).await?;
     let written = write(leading, &backup.id, timeline, &position, previous.as_ref()).await?;
