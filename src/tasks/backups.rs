@@ -13,9 +13,10 @@ use super::follow::advance_head;
 use super::halt::{Halt, chain};
 use super::leader::{Leading, RETRY_AFTER};
 use crate::backup::Snapshot;
-use crate::backup::catalogue;
+use crate::backup::word;
 use crate::backup::write::{SnapshotOf, SnapshotWriter, Written};
 use crate::domain::backup::{Backup, BackupContent, BackupProgress, BackupState};
+use crate::domain::cause::Cause;
 use crate::domain::copies::Copy;
 use crate::domain::epoch::Executor;
 use crate::domain::history::{Position, Timeline};
@@ -46,21 +47,31 @@ pub(super) async fn run(leading: Leading) {
 
 async fn take_all(leading: &Leading) -> Result<(), Halt> {
     for backup in leading.parts.store.backups.open(&leading.leadership.department).await? {
-        let id = backup.id.clone();
-        match take(leading, backup).await {
+        match take(leading, backup.clone()).await {
             Ok(()) => leading.pokes.catch_up.notify_one(),
-            Err(Halt::Failed(cause, copies)) => {
-                leading.check()?;
-                warn!(backup.id = %id, cause = cause.code, "the backup failed");
-                let now = leading.parts.clock.now();
-                leading.parts.store.backups.fail(&leading.leadership, &id, &cause, &copies, now).await?;
-            }
+            Err(Halt::Failed(cause, copies)) => fail(leading, backup, cause, &copies).await?,
             Err(halt) => return Err(halt),
         }
         // The restore that waits for its safety backup looks again.
         leading.pokes.restores.notify_one();
     }
     Ok(())
+}
+
+async fn fail(leading: &Leading, mut backup: Backup, cause: Cause, copies: &[Copy]) -> Result<(), Halt> {
+    leading.check()?;
+    warn!(backup.id = %backup.id, cause = cause.code, "the backup failed");
+    let parts = &leading.parts;
+    let now = parts.clock.now();
+    parts.store.backups.fail(&leading.leadership, &backup.id, &cause, copies, now).await?;
+    let timeline = leading.head.lock().await.timeline;
+    backup.state = BackupState::Failed;
+    backup.attempt += 1;
+    backup.executed_by = Some(Executor::from(&leading.leadership));
+    backup.finished_at = Some(now);
+    backup.cause = Some(cause);
+    let told = word::tell_failed(&leading.repository, &parts.targets, timeline, &backup);
+    Ok(leading.unless_ended(told).await??)
 }
 
 async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
@@ -84,8 +95,8 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     backup.executed_by = Some(Executor::from(&leading.leadership));
     backup.started_at = Some(started);
     backup.content = Some(content.clone());
-    let n = backup.attempt;
-    let told = catalogue::tell(&leading.repository, &parts.targets, timeline, &backup, n, &written.copies).await;
+    backup.finished_at = Some(parts.clock.now());
+    let told = word::tell(&leading.repository, &parts.targets, timeline, &backup, &written.copies).await;
     let copies = told.map_err(|error| failed_with(error.into(), written.copies))?;
 
     leading.check()?;

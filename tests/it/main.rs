@@ -11,4 +11,5 @@ mod harness;
 mod openapi;
 mod outages;
 mod tidy;
+mod told;
 mod users;
