@@ -18,6 +18,7 @@ use super::cursor;
 use super::extract::{IfMatch, IfNoneMatch, Json, Path, PathText, Query, not_null};
 use super::pages::PageRequest;
 use super::problem::{Kind, Problem, Problems};
+use super::sync::JournalCopyView;
 use super::users::{contended, etag};
 use super::wire::{DepartmentStateView, TargetView};
 use crate::app::App;
@@ -149,6 +150,8 @@ pub struct HeadView {
     pub time: String,
     /// Breaks of the history.
     pub gaps: Vec<GapView>,
+    /// How far each target holds the journal.
+    pub journal: Vec<JournalCopyView>,
 }
 
 /// A stretch of history that could not be captured.
@@ -252,6 +255,7 @@ fn head_view(head: Head) -> HeadView {
         sequence: head.position.sequence.0,
         time: head.position.time.to_string(),
         gaps: gaps.collect(),
+        journal: head.journal.into_iter().map(Into::into).collect(),
     }
 }
 

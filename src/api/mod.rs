@@ -16,6 +16,7 @@ pub mod pages;
 pub mod passwords;
 pub mod problem;
 pub mod restores;
+pub mod sync;
 pub mod users;
 pub mod wire;
 
@@ -74,6 +75,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(departments::list_departments))
         .routes(routes!(departments::get_department, departments::put_department, departments::delete_department))
         .routes(routes!(departments::list_followers))
+        .routes(routes!(sync::sync_department))
         .routes(routes!(backups::start_backup, backups::list_backups))
         .routes(routes!(backups::get_backup))
         .routes(routes!(restores::start_restore, restores::list_restores))

@@ -1,10 +1,13 @@
 //! Change lines and the chain over them: `chain(n) = keyed-blake3(chain(n−1) ‖ line n)`.
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use crate::domain::clock::Timestamp;
 use crate::domain::history::{Chain, Change, Sequence};
 
 use super::Repository;
-use super::record::{write_record, write_text};
+use super::record::{parse_record, write_record, write_text};
 
 /// The line of a change, without the line end: a pure function of its parts.
 pub fn change_line(sequence: Sequence, time: Timestamp, change: &Change) -> Vec<u8> {
@@ -30,12 +33,59 @@ pub fn change_line(sequence: Sequence, time: Timestamp, change: &Change) -> Vec<
     line
 }
 
+/// A change with its place in the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Numbered {
+    /// Its number.
+    pub sequence: Sequence,
+    /// The department's time at it.
+    pub time: Timestamp,
+    /// What changed.
+    pub change: Change,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    sequence: i64,
+    time: String,
+    #[serde(borrow)]
+    put: Option<&'a RawValue>,
+    delete: Option<String>,
+    patch: Option<PatchLine>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatchLine {
+    id: String,
+    update: String,
+}
+
+/// Reads a change line.
+///
+/// # Errors
+/// The reason, without any value of the line.
+pub fn parse_change(line: &[u8]) -> Result<Numbered, String> {
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|_| "not a line of a change".to_owned())?;
+    let change = match (line.put, line.delete, line.patch) {
+        (Some(user), None, None) => Change::Put(parse_record(user.get().as_bytes())?),
+        (None, Some(id), None) => Change::Delete(id.parse().map_err(|error| format!("id: {error}"))?),
+        (None, None, Some(patch)) => {
+            Change::Patch(patch.id.parse().map_err(|error| format!("id: {error}"))?, patch.update)
+        }
+        _ => return Err("not one of put, delete and patch".to_owned()),
+    };
+    let time = line.time.parse().map_err(|error| format!("time: {error}"))?;
+    Ok(Numbered { sequence: Sequence(line.sequence), time, change })
+}
+
 impl Repository {
-    /// The chain value after a change. The line is a pure function of the change, its sequence and its time.
-    pub fn chain_after(&self, chain: &Chain, sequence: Sequence, time: Timestamp, change: &Change) -> Chain {
+    /// The chain value after a line (without its line end).
+    pub fn chain_after(&self, chain: &Chain, line: &[u8]) -> Chain {
         let mut hasher = blake3::Hasher::new_keyed(&self.keys().chain);
         hasher.update(&chain.0);
-        hasher.update(&change_line(sequence, time, change));
+        hasher.update(line);
         Chain(*hasher.finalize().as_bytes())
     }
 }
@@ -60,13 +110,14 @@ mod tests {
         for change in &changes {
             for (sequence, time, before) in [(1, at, Chain::GENESIS), (2, at, Chain::GENESIS), (1, at, Chain([1; 32]))]
             {
-                let chain = repository.chain_after(&before, Sequence(sequence), time, change);
+                let line = change_line(Sequence(sequence), time, change);
+                let chain = repository.chain_after(&before, &line);
                 assert!(!seen.contains(&chain));
-                assert_eq!(chain, repository.chain_after(&before, Sequence(sequence), time, change));
+                assert_eq!(chain, repository.chain_after(&before, &line));
                 seen.push(chain);
+                let read = Numbered { sequence: Sequence(sequence), time, change: change.clone() };
+                assert_eq!(parse_change(&line), Ok(read));
             }
-            let line = change_line(Sequence(1), at, change);
-            assert!(serde_json::from_slice::<serde_json::Value>(&line).is_ok());
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod chunker;
 pub mod error;
 pub mod fanout;
+pub mod journal;
 pub mod manifest;
 mod marker;
 pub mod merkle;
@@ -15,6 +16,7 @@ pub mod record;
 pub mod repair;
 pub mod repository;
 pub mod seal;
+pub mod segment;
 pub mod snapshot;
 #[cfg(test)]
 mod testing;

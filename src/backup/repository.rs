@@ -107,6 +107,22 @@ impl Repository {
         Ok(repository)
     }
 
+    /// A repository from the bytes of `rollkeeper.key`, without MongoDB: for reading when only targets are left.
+    ///
+    /// # Errors
+    /// `Keys` when the identity or a recipient is not valid; `WrongKey` when the identity cannot open the secret.
+    pub fn from_sealed(
+        id: &str,
+        sealed_secret: &[u8],
+        recipients: &[String],
+        identity: &SecretString,
+    ) -> Result<Self, BackupError> {
+        let (recipients, own) = parse_keys(recipients, identity)?;
+        let secret = unseal_secret(sealed_secret, &own)?;
+        let stored = StoredRepository { id: id.to_owned(), sealed_secret: sealed_secret.to_vec() };
+        Ok(Self::assemble(stored, secret, recipients, own))
+    }
+
     /// A repository from its parts, without MongoDB: for format tests and for reading when only targets are left.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ const ZSTD_LEVEL: i32 = 1;
 pub(super) enum Kind {
     Chunk,
     Snapshot,
+    Segment,
     Backup,
 }
 

@@ -17,6 +17,11 @@ pub struct BackupConfig {
     pub chunk_records: u32,
     /// Cursors that read a department at the same time. Default 2.
     pub scan_cursors: usize,
+    /// How often changes are written into the journal, when there are any. Default 1s.
+    #[serde(with = "duration")]
+    pub journal_every: Duration,
+    /// Bytes of change lines that are written at once without waiting for that. Default 4 MiB.
+    pub segment_bytes: usize,
     /// How often the head of an idle department moves forward. Default 60s.
     #[serde(with = "duration")]
     pub idle_head_every: Duration,
@@ -28,6 +33,8 @@ impl Default for BackupConfig {
             backup_every: Duration::from_hours(1),
             chunk_records: 4096,
             scan_cursors: 2,
+            journal_every: Duration::from_secs(1),
+            segment_bytes: 4 * 1024 * 1024,
             idle_head_every: Duration::from_mins(1),
         }
     }

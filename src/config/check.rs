@@ -202,6 +202,10 @@ fn backup_and_restore(config: &Config, findings: &mut Findings) {
     findings.need(chunk, "backup.chunk_records", "not a power of two from 16 to 65536", "Use 4096.");
     let cursors = (1..=16).contains(&backup.scan_cursors);
     findings.need(cursors, "backup.scan_cursors", "outside 1 to 16", "Use 2.");
+    let journal = (Duration::from_millis(50)..=Duration::from_mins(1)).contains(&backup.journal_every);
+    findings.need(journal, "backup.journal_every", "outside 50ms to 1m", "Use 1s.");
+    let segment = (64 * 1024..=32 * 1024 * 1024).contains(&backup.segment_bytes);
+    findings.need(segment, "backup.segment_bytes", "outside 64 KiB to 32 MiB", "Use 4194304.");
     let idle = (Duration::from_secs(1)..=Duration::from_hours(1)).contains(&backup.idle_head_every);
     findings.need(idle, "backup.idle_head_every", "outside 1s to 1h", "Use 60s.");
 

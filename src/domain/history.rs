@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::clock::Timestamp;
 use super::epoch::Epoch;
-use super::ids::{DepartmentName, UserId};
+use super::ids::{DepartmentName, TargetName, UserId};
 use super::user::User;
 
 /// Per-department number of a change: 1, 2, 3, …; 0 is the empty beginning.
@@ -82,6 +82,24 @@ pub struct Head {
     pub source: Source,
     /// Every break of the history, oldest first.
     pub gaps: Vec<Gap>,
+    /// How far each target holds the journal; one that is absent holds nothing yet.
+    pub journal: Vec<JournalCopy>,
+}
+
+impl Head {
+    /// How far a target holds the journal.
+    pub fn journal_through(&self, target: &TargetName) -> Option<Sequence> {
+        self.journal.iter().find(|copy| copy.target == *target).map(|copy| copy.through)
+    }
+}
+
+/// How far one target holds the journal of a department.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalCopy {
+    /// The target.
+    pub target: TargetName,
+    /// It holds every change up to and including this one.
+    pub through: Sequence,
 }
 
 /// A stretch of history that could not be captured.

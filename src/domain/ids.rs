@@ -77,6 +77,18 @@ text_id!(
     check_uuid
 );
 
+text_id!(
+    /// Id of a sync barrier: a UUID.
+    BarrierId,
+    check_uuid
+);
+
+impl From<Uuid> for BarrierId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid.to_string())
+    }
+}
+
 impl From<Uuid> for UserId {
     fn from(uuid: Uuid) -> Self {
         Self(uuid.to_string())

@@ -4,6 +4,7 @@
 //! `store::documents`, file shapes in `backup`.
 
 pub mod backup;
+pub mod barrier;
 pub mod cause;
 pub mod clock;
 pub mod copies;

@@ -105,9 +105,11 @@ impl Fences {
     pub async fn adopt_jobs(&self, leadership: &Leadership) -> Result<(), StoreError> {
         let department = leadership.department.as_str();
         let raise = doc! { "$max": { "fence": leadership.epoch.0 } };
-        for (collection, open) in
-            [("backups", vec!["queued", "running"]), ("restores", vec!["queued", "planning", "planned", "applying"])]
-        {
+        for (collection, open) in [
+            ("backups", vec!["queued", "running"]),
+            ("restores", vec!["queued", "planning", "planned", "applying"]),
+            ("barriers", vec!["open"]),
+        ] {
             let filter = doc! { "_id.department": department, "state": { "$in": open } };
             let jobs = self.database.collection::<Document>(collection);
             write(jobs.update_many(filter, raise.clone())).await?;

@@ -5,13 +5,13 @@ use mongodb::options::ReturnDocument;
 use mongodb::{Collection, Database};
 
 use super::StoreError;
-use super::documents::heads::{fresh_head, position_document, read_head, source_document};
+use super::documents::heads::{fresh_head, journal_array, position_document, read_head, source_document};
 use super::documents::{cluster_time_of, date, timestamp};
 use super::error::{read, write};
 use super::fences::exact_epoch;
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Leadership;
-use crate::domain::history::{Chain, ClusterTime, Head, Position, Source};
+use crate::domain::history::{Chain, ClusterTime, Head, JournalCopy, Position, Source};
 use crate::domain::ids::DepartmentName;
 
 /// The `heads` collection.
@@ -63,14 +63,40 @@ impl Heads {
         }
     }
 
-    /// Moves the head to a position if it still has this epoch and chain.
+    /// Moves the head to a position if it still has this epoch and chain, and records how far each target holds the
+    /// journal.
     ///
     /// # Errors
     /// `Fenced` when it has not.
-    pub async fn advance(&self, leadership: &Leadership, from: &Chain, to: &Position) -> Result<(), StoreError> {
+    pub async fn advance(
+        &self,
+        leadership: &Leadership,
+        from: &Chain,
+        to: &Position,
+        journal: &[JournalCopy],
+    ) -> Result<(), StoreError> {
         let filter = doc! { "_id": leadership.department.as_str(), "chain": super::documents::binary(&from.0) };
-        let update = doc! { "$set": position_document(to) };
+        let mut set = position_document(to);
+        set.insert("journal", journal_array(journal));
+        let update = doc! { "$set": set };
         let done = write(self.heads.update_one(exact_epoch(filter, leadership), update)).await?;
+        if done.matched_count > 0 {
+            return Ok(());
+        }
+        // Our own move, whose answer was lost, or another leader.
+        let head = self.get(&leadership.department).await?;
+        let moved = head.is_some_and(|head| head.epoch == leadership.epoch && head.position == *to);
+        if moved { Ok(()) } else { Err(StoreError::Fenced(leadership.epoch)) }
+    }
+
+    /// Records how far each target holds the journal, if the head still has this epoch.
+    ///
+    /// # Errors
+    /// `Fenced` when it has not.
+    pub async fn set_journal(&self, leadership: &Leadership, journal: &[JournalCopy]) -> Result<(), StoreError> {
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let update = doc! { "$set": { "journal": journal_array(journal) } };
+        let done = write(self.heads.update_one(filter, update)).await?;
         if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
     }
 

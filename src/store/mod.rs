@@ -4,6 +4,7 @@
 //! `Leadership` and compares its epoch inside the write; absence is `Option`.
 
 pub mod backups;
+pub mod barriers;
 pub mod departments;
 mod documents;
 pub mod error;
@@ -50,6 +51,8 @@ pub struct Store {
     pub departments: departments::Departments,
     /// Backup jobs and the catalogue of backups.
     pub backups: backups::Backups,
+    /// Sync barriers.
+    pub barriers: barriers::Barriers,
     /// Restore jobs.
     pub restores: restores::Restores,
     /// What each range of a restore did.
@@ -70,6 +73,7 @@ impl Store {
             users: users::Users::new(&database),
             departments: departments::Departments::new(&database),
             backups: backups::Backups::new(&database),
+            barriers: barriers::Barriers::new(&database),
             restores: restores::Restores::new(&database),
             restore_batches: restore_batches::RestoreBatches::new(&database),
             fences: fences::Fences::new(&database),

@@ -19,7 +19,7 @@ use super::documents::users::{read_key, read_user};
 use super::error::{READ_WITHIN, command_code, read};
 use crate::domain::clock::Timestamp;
 use crate::domain::history::{Change, ClusterTime, StreamToken};
-use crate::domain::ids::DepartmentName;
+use crate::domain::ids::{BarrierId, DepartmentName};
 
 /// Opens change streams.
 #[derive(Debug, Clone)]
@@ -72,6 +72,8 @@ pub struct TailEvent {
     pub wall_time: Option<Timestamp>,
     /// Where the stream goes on after it.
     pub token: StreamToken,
+    /// The transaction that it is part of: the same value for each of its events, which follow one another.
+    pub transaction: Option<Vec<u8>>,
 }
 
 /// What happened.
@@ -86,8 +88,12 @@ pub enum TailKind {
     },
     /// A restore job of the department changed.
     Restore,
+    /// A barrier of the department was asked for, or asked for again.
+    Barrier(BarrierId),
     /// The department's own document changed (policy, state, schedule).
     Department,
+    /// Something that asks for nothing.
+    Other,
     /// Nothing more for now: everything up to the token has been told.
     Idle,
     /// The stream is over, for this reason: `collection_dropped`, `collection_renamed`, `database_dropped`,
@@ -181,7 +187,7 @@ impl TailStream {
     }
 
     fn bare(&self, kind: TailKind) -> TailEvent {
-        TailEvent { kind, cluster_time: None, wall_time: None, token: self.token.clone() }
+        TailEvent { kind, cluster_time: None, wall_time: None, token: self.token.clone(), transaction: None }
     }
 
     fn break_off(&mut self, reason: &'static str) -> TailEvent {
@@ -206,6 +212,7 @@ impl TailStream {
             cluster_time: raw.get_timestamp("clusterTime").ok().map(cluster_time_of),
             wall_time: raw.get_datetime("wallTime").ok().map(|at| Timestamp::from_millis(at.timestamp_millis())),
             token: self.token.clone(),
+            transaction: transaction_of(raw),
         })
     }
 }
@@ -214,7 +221,7 @@ impl TailStream {
 fn pipeline(department: &DepartmentName) -> Document {
     let name = department.as_str();
     let own = doc! {
-        "ns.coll": { "$in": ["users", "backups", "restores"] },
+        "ns.coll": { "$in": ["users", "backups", "restores", "barriers"] },
         "documentKey._id.department": name,
     };
     let settings = doc! { "ns.coll": "departments", "documentKey._id": name };
@@ -251,6 +258,8 @@ fn kind_of(operation: &str, event: &RawDocumentBuf) -> Result<TailKind, StoreErr
         "users" => change_of(operation, event).map(TailKind::User),
         "backups" => Ok(TailKind::Backup { marker: marker_of(event) }),
         "restores" => Ok(TailKind::Restore),
+        "barriers" if is_asked(operation, event) => barrier_of(event).map(TailKind::Barrier),
+        "barriers" => Ok(TailKind::Other),
         _ => Ok(TailKind::Department),
     }
 }
@@ -258,6 +267,26 @@ fn kind_of(operation: &str, event: &RawDocumentBuf) -> Result<TailKind, StoreErr
 fn marker_of(event: &RawDocumentBuf) -> Option<String> {
     let updated = event.get_document("updateDescription").ok()?.get_document("updatedFields").ok()?;
     updated.get_str("marker").ok().map(str::to_owned)
+}
+
+/// A barrier is asked for when it is made, and again by each new leader; its receipt asks for nothing.
+fn is_asked(operation: &str, event: &RawDocumentBuf) -> bool {
+    let updated = || event.get_document("updateDescription").ok()?.get_document("updatedFields").ok();
+    operation == "insert" || updated().is_some_and(|fields| fields.get("asked").is_ok_and(|asked| asked.is_some()))
+}
+
+fn barrier_of(event: &RawDocumentBuf) -> Result<BarrierId, StoreError> {
+    let key = event.get_document("documentKey").and_then(|key| key.get_document("_id"));
+    let id = key.and_then(|key| key.get_str("id")).map_err(|_| corrupt("a barrier has no id"))?;
+    id.parse().map_err(|_| corrupt("the id of a barrier is not valid"))
+}
+
+/// Session and number of the transaction of an event; only events of transactions have them.
+fn transaction_of(event: &RawDocumentBuf) -> Option<Vec<u8>> {
+    let number = event.get_i64("txnNumber").ok()?;
+    let mut id = event.get_document("lsid").ok()?.as_bytes().to_vec();
+    id.extend_from_slice(&number.to_le_bytes());
+    Some(id)
 }
 
 fn change_of(operation: &str, event: &RawDocumentBuf) -> Result<Change, StoreError> {

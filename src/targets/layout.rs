@@ -57,6 +57,31 @@ impl ObjectPath {
         Self(format!("departments/{department}/{}/snapshots/{:020}-{hash}.snap", timeline.0, sequence.0))
     }
 
+    /// The folder of the journal of one timeline.
+    pub fn journal_folder(department: &DepartmentName, timeline: Timeline) -> String {
+        format!("departments/{department}/{}/journal", timeline.0)
+    }
+
+    /// A segment: changes `first` to `last`.
+    pub fn segment(
+        department: &DepartmentName,
+        timeline: Timeline,
+        first: Sequence,
+        last: Sequence,
+        hash: &str,
+    ) -> Self {
+        let folder = Self::journal_folder(department, timeline);
+        Self(format!("{folder}/{:020}-{:020}-{hash}.seg", first.0, last.0))
+    }
+
+    /// First and last sequence of a segment, by its name.
+    pub fn segment_range(&self) -> Option<(Sequence, Sequence)> {
+        let name = self.0.rsplit('/').next()?.strip_suffix(".seg")?;
+        let mut parts = name.split('-');
+        let (first, last) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some((Sequence(first), Sequence(last)))
+    }
+
     /// The `n`th word on a backup: made, failed, held, deleted.
     pub fn backup(department: &DepartmentName, timeline: Timeline, id: &BackupId, n: u32, hash: &str) -> Self {
         Self(format!("departments/{department}/{}/backups/{id}/{n}-{hash}", timeline.0))

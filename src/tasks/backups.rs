@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::follow::advance_head;
+use super::archive;
 use super::halt::{Halt, chain};
 use super::leader::{Leading, RETRY_AFTER};
 use crate::backup::Snapshot;
@@ -89,7 +89,7 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     let content = content(&written, timeline, &position, unchanged);
 
     leading.check()?;
-    advance_head(leading, &position).await?;
+    archive::until(leading, position.sequence).await?;
     backup.state = BackupState::Complete;
     backup.attempt += 1;
     backup.executed_by = Some(Executor::from(&leading.leadership));

@@ -4,19 +4,24 @@
 
 use std::time::Duration;
 
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::archive::moved;
 use super::halt::{Halt, chain};
 use super::leader::{Leading, RETRY_AFTER};
-use crate::backup::repair;
+use crate::backup::{journal, repair};
 use crate::domain::backup::Backup;
 use crate::domain::cause::Cause;
 use crate::domain::copies::CopyState;
+use crate::domain::history::{Head, JournalCopy, Sequence};
 use crate::targets::layout::ObjectPath;
 
 /// How often targets that owe something are tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Attempts to catch up with the journal of a busy department before its archiver is made to wait.
+const JOURNAL_ROUNDS: usize = 3;
 /// How often it is looked whether targets still hold what they held.
 const LOSS_EVERY: Duration = Duration::from_mins(1);
 /// Backups looked at in one round.
@@ -31,6 +36,7 @@ pub(super) async fn run(leading: Leading) {
             if look_for_loss {
                 notice_loss(&leading).await?;
             }
+            catch_up_journal(&leading).await?;
             catch_up(&leading).await
         };
         let wait = match tokio::select! {
@@ -70,7 +76,53 @@ async fn notice_loss(leading: &Leading) -> Result<(), Halt> {
         let cause = Cause::new("copies_lost", "The target no longer has the newest backup; its copies are made again.");
         leading.check()?;
         parts.store.backups.lose_copies(&leading.leadership, &copy.target, &cause).await?;
+        let without = |held: &[JournalCopy]| held.iter().filter(|held| held.target != copy.target).cloned().collect();
+        set_journal(leading, leading.head.lock().await, without).await?;
     }
+    Ok(())
+}
+
+/// Brings every target that is behind the head what it lacks of the journal. From then on the archiver writes to it.
+async fn catch_up_journal(leading: &Leading) -> Result<(), Halt> {
+    for target in leading.parts.targets.iter() {
+        for round in 0..JOURNAL_ROUNDS {
+            let seen = leading.head.lock().await.clone();
+            if seen.journal_through(target.name()) == Some(seen.position.sequence) {
+                break;
+            }
+            // The last round keeps the head still, else a busy department is never caught up with.
+            let guard = if round + 1 == JOURNAL_ROUNDS { Some(leading.head.lock().await) } else { None };
+            let wanted = guard.as_deref().unwrap_or(&seen);
+            let from = wanted.journal_through(target.name()).unwrap_or(Sequence(0));
+            let range = (from, wanted.position.sequence);
+            let timelines = 1..=wanted.timeline.0;
+            let department = &leading.leadership.department;
+            let (repository, targets) = (&leading.repository, &leading.parts.targets);
+            if let Err(error) = journal::catch_up(repository, targets, department, timelines, range, target).await {
+                debug!(target = %target.name(), error = chain(&error), "the journal has to wait");
+                break;
+            }
+            let head = match guard {
+                Some(guard) => guard,
+                None => leading.head.lock().await,
+            };
+            set_journal(leading, head, |journal| moved(journal, std::slice::from_ref(target.name()), range.1)).await?;
+            leading.pokes.archive.notify_one();
+        }
+    }
+    Ok(())
+}
+
+/// Records how far targets hold the journal.
+async fn set_journal(
+    leading: &Leading,
+    mut head: MutexGuard<'_, Head>,
+    change: impl FnOnce(&[JournalCopy]) -> Vec<JournalCopy>,
+) -> Result<(), Halt> {
+    let journal = change(&head.journal);
+    leading.check()?;
+    leading.parts.store.heads.set_journal(&leading.leadership, &journal).await?;
+    head.journal = journal;
     Ok(())
 }
 

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::Parts;
-use super::follow::Follower;
+use super::follower::Follower;
 use super::halt::{Halt, chain};
-use super::{backups, catch_up, follow, restores, schedule};
+use super::{archive, backups, catch_up, follow, restores, schedule};
 use crate::backup::Repository;
 use crate::cluster::{Claim, Lease, Verdict};
 use crate::domain::epoch::Leadership;
-use crate::domain::history::Head;
+use crate::domain::history::{Head, Sequence};
 use crate::store::fences::Claimed;
 
 /// Pause before something that did not answer is tried again.
@@ -32,12 +32,15 @@ pub(super) struct Leading {
     pub(super) follower: Arc<Follower>,
     /// The head as this leader moved it last.
     pub(super) head: Arc<Mutex<Head>>,
+    /// The sequence that the head covers.
+    pub(super) archived: watch::Sender<Sequence>,
     pub(super) pokes: Arc<Pokes>,
 }
 
 /// Wakes the loops of a leadership when there is something to do.
 #[derive(Debug, Default)]
 pub(super) struct Pokes {
+    pub(super) archive: Notify,
     pub(super) backups: Notify,
     pub(super) restores: Notify,
     pub(super) schedule: Notify,
@@ -157,6 +160,7 @@ async fn open(
         lease: lease.clone(),
         ended: ended.clone(),
         repository,
+        archived: watch::Sender::new(head.position.sequence),
         follower: Arc::new(Follower::new(head.position.clone())),
         head: Arc::new(Mutex::new(head)),
         pokes: Arc::default(),
@@ -169,6 +173,7 @@ async fn run_tasks(leading: &Leading) {
     let span = tracing::Span::current();
     let tasks = [
         tracker.spawn(follow::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(archive::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(schedule::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(backups::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(restores::run(leading.clone()).instrument(span.clone())),

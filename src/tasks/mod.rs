@@ -4,9 +4,11 @@
 //! Rules: a task takes no input but the state in MongoDB, so a crash, a restart and a new leader use the same path as
 //! the happy case; the lease is asked before every step; a refused fence ends everything at once.
 
+mod archive;
 mod backups;
 mod catch_up;
 mod follow;
+mod follower;
 mod halt;
 mod leader;
 mod renames;

@@ -8,6 +8,7 @@ mod faults;
 mod fence;
 #[expect(dead_code, reason = "the harness offers more than the tests of today need")]
 mod harness;
+mod journal;
 mod openapi;
 mod outages;
 mod tidy;

@@ -5,7 +5,9 @@ use mongodb::bson::{Bson, Document, doc};
 use super::{Fields, binary, date, timestamp};
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Epoch;
-use crate::domain::history::{Chain, ClusterTime, Gap, Head, Position, Sequence, Source, StreamToken, Timeline};
+use crate::domain::history::{
+    Chain, ClusterTime, Gap, Head, JournalCopy, Position, Sequence, Source, StreamToken, Timeline,
+};
 use crate::store::StoreError;
 
 /// What a position sets in a head.
@@ -37,7 +39,20 @@ pub(in crate::store) fn fresh_head(source: &Source, at: ClusterTime) -> Document
     head.insert("timeline", 1_i64);
     head.insert("source", source_document(source));
     head.insert("gaps", Bson::Array(Vec::new()));
+    head.insert("journal", Bson::Array(Vec::new()));
     head
+}
+
+/// How far each target holds the journal.
+pub(in crate::store) fn journal_array(journal: &[JournalCopy]) -> Bson {
+    let each = |copy: &JournalCopy| doc! { "target": copy.target.as_str(), "through": copy.through.0 };
+    Bson::Array(journal.iter().map(|copy| each(copy).into()).collect())
+}
+
+/// Reads how far each target holds the journal.
+pub(in crate::store) fn read_journal(fields: &Fields<'_>, field: &str) -> Result<Vec<JournalCopy>, StoreError> {
+    fields
+        .list(field, |copy| Ok(JournalCopy { target: copy.parsed("target")?, through: Sequence(copy.int("through")?) }))
 }
 
 /// Reads a head.
@@ -59,5 +74,7 @@ pub(in crate::store) fn read_head(document: &Document) -> Result<Head, StoreErro
         gaps: fields.list("gaps", |gap| {
             Ok(Gap { after: Sequence(gap.int("after")?), found_at: gap.time("found_at")?, cause: gap.owned("cause")? })
         })?,
+        // Heads of before the journal have none.
+        journal: fields.opt("journal", read_journal)?.unwrap_or_default(),
     })
 }

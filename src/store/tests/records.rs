@@ -3,7 +3,7 @@
 use mongodb::bson::doc;
 
 use super::{NOW, department, drop_database, leader, policy, store, unmigrated, user};
-use crate::domain::history::{Chain, ClusterTime, Position, Sequence, StreamToken};
+use crate::domain::history::{Chain, ClusterTime, JournalCopy, Position, Sequence, StreamToken};
 use crate::domain::user::Rev;
 use crate::store::error::UniqueField;
 use crate::store::users::UserFilter;
@@ -73,7 +73,7 @@ async fn migrations_are_applied_once_also_by_two_runners() {
     let store = unmigrated().await;
     let policy = policy();
     let (one, two) = tokio::join!(store.migrate(&policy, NOW), store.migrate(&policy, NOW));
-    assert_eq!([one.unwrap(), two.unwrap()].concat(), ["0001_collections", "0002_indexes"]);
+    assert_eq!([one.unwrap(), two.unwrap()].concat(), ["0001_collections", "0002_indexes", "0003_barriers"]);
     assert!(store.migrate(&policy, NOW).await.unwrap().is_empty());
     store.check().await.unwrap();
     let found = store.departments.get(&department()).await.unwrap().unwrap();
@@ -115,8 +115,14 @@ async fn a_head_moves_only_from_its_own_chain() {
         cluster_time: ClusterTime { seconds: 9, ordinal: 2 },
         token: Some(StreamToken(vec![1, 2, 3])),
     };
-    store.heads.advance(&leadership, &Chain::GENESIS, &to).await.unwrap();
-    assert!(matches!(store.heads.advance(&leadership, &Chain::GENESIS, &to).await, Err(StoreError::Fenced(_))));
+    let journal = [JournalCopy { target: "t1".parse().unwrap(), through: Sequence(4) }];
+    store.heads.advance(&leadership, &Chain::GENESIS, &to, &journal).await.unwrap();
+    // The same move again is one whose answer was lost; any other from there is somebody else's.
+    store.heads.advance(&leadership, &Chain::GENESIS, &to, &journal).await.unwrap();
+    let other = Position { sequence: Sequence(5), ..to.clone() };
+    let refused = store.heads.advance(&leadership, &Chain::GENESIS, &other, &journal).await;
+    assert!(matches!(refused, Err(StoreError::Fenced(_))));
+    assert_eq!(store.heads.get(&department()).await.unwrap().unwrap().journal, journal);
     assert_eq!(store.heads.get(&department()).await.unwrap().unwrap().position, to);
     let rebased = store.heads.rebase(&leadership, &source, "history_lost", NOW).await.unwrap();
     assert_eq!((rebased.timeline.0, rebased.position.sequence, rebased.position.chain), (2, to.sequence, to.chain));

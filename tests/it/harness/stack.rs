@@ -94,6 +94,16 @@ impl Stack {
         answer.is_ok_and(|answer| answer.status == 200)
     }
 
+    /// The repository as one target and the identity file give it.
+    pub(crate) fn repository(&self) -> rollkeeper::backup::Repository {
+        let path = self.folder.path();
+        let identity = std::fs::read_to_string(path.join("identity")).expect("read the identity");
+        let key = std::fs::read(path.join("targets/t1/rollkeeper.key")).expect("read the repository key");
+        let recipients = [self.place.recipient.clone()];
+        rollkeeper::backup::Repository::from_sealed("of the test", &key, &recipients, &identity.into())
+            .expect("open the repository")
+    }
+
     /// A client of the first replica.
     pub(crate) fn client(&self) -> &Client {
         &self.replicas[0].client

@@ -1,0 +1,136 @@
+//! The journal on the targets: writing segments, and bringing a target what it lacks of them.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use crate::domain::cause::Cause;
+use crate::domain::history::{Sequence, Timeline};
+use crate::domain::ids::{DepartmentName, TargetName};
+use crate::targets::layout::ObjectPath;
+use crate::targets::{Target, Targets};
+
+use super::fanout::{GRACE, require_quorum, too_slow};
+use super::repair::bring;
+use super::segment::Segment;
+use super::{BackupError, Repository};
+
+/// Seals a segment on a thread for work.
+///
+/// # Errors
+/// `Keys` when it cannot be sealed.
+pub async fn seal(repository: &Repository, segment: Segment) -> Result<(ObjectPath, Bytes), BackupError> {
+    let sealer = repository.clone();
+    repository.busy(move || sealer.seal_segment(&segment)).await
+}
+
+/// Writes a segment at once to every target that is level; tells which hold it. Waits for the write quorum, and a short
+/// grace for the others.
+///
+/// # Errors
+/// `QuorumNotReached`.
+pub async fn write(
+    targets: &Targets,
+    is_level: impl Fn(&TargetName) -> bool,
+    path: &ObjectPath,
+    sealed: &Bytes,
+) -> Result<Vec<TargetName>, BackupError> {
+    let behind = || Some(Cause::new("owed", "The target has to catch up with the journal first."));
+    let mut failures: Vec<Option<Cause>> =
+        targets.iter().map(|target| if is_level(target.name()) { Some(too_slow()) } else { behind() }).collect();
+    let mut puts = JoinSet::new();
+    for (index, target) in targets.iter().enumerate().filter(|(_, target)| is_level(target.name())) {
+        let (target, path, sealed) = (target.clone(), path.clone(), sealed.clone());
+        puts.spawn(async move { (index, target.put(&path, sealed).await) });
+    }
+    let mut done = 0;
+    loop {
+        let limit = if done >= targets.quorum() { GRACE } else { std::time::Duration::MAX };
+        match tokio::time::timeout(limit, puts.join_next()).await {
+            Ok(Some(Ok((index, outcome)))) => {
+                done += usize::from(outcome.is_ok());
+                failures[index] = outcome.err().map(|error| BackupError::from(error).cause());
+            }
+            Ok(Some(Err(_))) => {}
+            Ok(None) | Err(_) => break,
+        }
+    }
+    // Whatever is still on its way may arrive; it only counts once it is caught up.
+    puts.detach_all();
+    require_quorum(targets, &failures)?;
+    let took = targets.iter().zip(&failures).filter(|(_, failure)| failure.is_none());
+    Ok(took.map(|(target, _)| target.name().clone()).collect())
+}
+
+/// Brings a target every segment of a range that it lacks, from the others.
+///
+/// # Errors
+/// `Damaged` when the others together do not have the whole range; the error of the target.
+pub async fn catch_up(
+    repository: &Repository,
+    targets: &Targets,
+    department: &DepartmentName,
+    timelines: RangeInclusive<i64>,
+    range: (Sequence, Sequence),
+    target: &Target,
+) -> Result<(), BackupError> {
+    repository.admit(target).await?;
+    let (after, through) = range;
+    let mut covered = after;
+    for timeline in timelines.map(Timeline) {
+        let folder = ObjectPath::journal_folder(department, timeline);
+        let mut names: BTreeSet<ObjectPath> = BTreeSet::new();
+        for other in targets.iter() {
+            // A target that is down tells nothing; the others do.
+            names.extend(other.list(&folder).await.unwrap_or_default());
+        }
+        for path in names {
+            let Some((first, last)) = path.segment_range() else { continue };
+            if last <= after || first > through {
+                continue;
+            }
+            if let Err(error) = bring_segment(repository, targets, department, timeline, &path, target).await {
+                if matches!(error, BackupError::Target(_)) {
+                    return Err(error);
+                }
+                // Planted or damaged: another one may cover the same changes.
+                tracing::debug!(path = %path, error = &error as &dyn std::error::Error, "a segment is passed over");
+                continue;
+            }
+            if first.0 <= covered.0 + 1 {
+                covered = covered.max(last);
+            }
+        }
+    }
+    if covered >= through {
+        return Ok(());
+    }
+    Err(BackupError::Damaged {
+        path: ObjectPath::journal_folder(department, Timeline(0)),
+        reason: format!("no target has the changes {} to {}", covered.0 + 1, through.0),
+    })
+}
+
+/// Brings one segment, after its seal and its chain have been checked.
+async fn bring_segment(
+    repository: &Repository,
+    targets: &Targets,
+    department: &DepartmentName,
+    timeline: Timeline,
+    path: &ObjectPath,
+    target: &Target,
+) -> Result<(), BackupError> {
+    let check = |sealed: Bytes| repository.open_segment(department, timeline, path, &sealed).map(drop);
+    if let Ok(sealed) = target.get(path).await
+        && check(sealed).is_ok()
+    {
+        return Ok(());
+    }
+    targets.read(path, check).await.map_err(|error| match error {
+        crate::targets::ReadError::Target(error) => error.into(),
+        crate::targets::ReadError::Refused(error) => error,
+    })?;
+    bring(targets, target, path).await
+}

@@ -1,0 +1,164 @@
+//! Archives the journal: seals what the stream brought as a segment, writes it to the targets, then moves the head.
+//!
+//! Rules: a change counts once the head covers it, and the head moves only after the write quorum holds the whole journal
+//! up to there; receipts come after the head. A target that is behind gets nothing until it has caught up, so whatever a
+//! target holds through a sequence is without a hole.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tracing::{debug, warn};
+
+use super::follower::Run;
+use super::halt::Halt;
+use super::leader::{Leading, RETRY_AFTER};
+use crate::backup::journal;
+use crate::backup::segment::Segment;
+use crate::domain::barrier::Receipt;
+use crate::domain::epoch::Executor;
+use crate::domain::history::{Head, JournalCopy, Position, Sequence};
+use crate::domain::ids::TargetName;
+use crate::targets::layout::ObjectPath;
+
+/// Longest wait of a backup for the journal before it.
+const UNTIL_MAX: Duration = Duration::from_mins(1);
+
+/// A segment that is sealed and not yet on the write quorum.
+#[derive(Debug)]
+struct Ready {
+    path: ObjectPath,
+    sealed: Bytes,
+    end: Position,
+}
+
+/// Archives until the leadership ends.
+pub(super) async fn run(leading: Leading) {
+    let mut ready = None;
+    let mut failed = false;
+    let mut idle_since = tokio::time::Instant::now();
+    loop {
+        let wait = match archive(&leading, &mut ready, &mut idle_since).await {
+            Ok(()) => {
+                failed = false;
+                leading.parts.config.backup.journal_every
+            }
+            Err(Halt::Ended) => return leading.give_up(),
+            Err(halt) => {
+                if !failed {
+                    warn!(?halt, "archive the journal: tried again until it works");
+                }
+                failed = true;
+                leading.pokes.catch_up.notify_one();
+                RETRY_AFTER
+            }
+        };
+        if !leading.rest(&leading.pokes.archive, wait).await {
+            return;
+        }
+    }
+}
+
+/// Waits until the head covers a sequence.
+pub(super) async fn until(leading: &Leading, sequence: Sequence) -> Result<(), Halt> {
+    let mut archived = leading.archived.subscribe();
+    leading.pokes.archive.notify_one();
+    let covered = tokio::time::timeout(UNTIL_MAX, archived.wait_for(|archived| *archived >= sequence));
+    match leading.unless_ended(covered).await? {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(Halt::Ended),
+        Err(_) => Err(Halt::Later("the journal is not on the write quorum of targets".to_owned())),
+    }
+}
+
+async fn archive(
+    leading: &Leading,
+    ready: &mut Option<Ready>,
+    idle_since: &mut tokio::time::Instant,
+) -> Result<(), Halt> {
+    leading.check()?;
+    let mut head = leading.head.lock().await;
+    if let Some(segment) = ready {
+        write(leading, &mut head, segment).await?;
+        *ready = None;
+    }
+    let backup = &leading.parts.config.backup;
+    let run = leading.follower.take_if(|lines| lines > 0 || idle_since.elapsed() >= backup.idle_head_every);
+    if let Some(run) = run {
+        *idle_since = tokio::time::Instant::now();
+        if run.lines.is_empty() {
+            let journal = head.journal.clone();
+            advance(leading, &mut head, run.end, journal).await?;
+        } else {
+            let segment = ready.insert(seal(leading, &head, run).await?);
+            write(leading, &mut head, segment).await?;
+            *ready = None;
+        }
+    }
+    give_receipts(leading, &head).await?;
+    leading.archived.send_replace(head.position.sequence);
+    Ok(())
+}
+
+async fn seal(leading: &Leading, head: &Head, run: Run) -> Result<Ready, Halt> {
+    let segment = Segment {
+        department: head.department.clone(),
+        timeline: head.timeline,
+        first: Sequence(run.begin.sequence.0 + 1),
+        last: run.end.sequence,
+        before: run.begin.chain,
+        after: run.end.chain,
+        through: run.end.time,
+        epoch: leading.leadership.epoch,
+        source: head.source.clone(),
+        lines: run.lines,
+    };
+    let (path, sealed) = journal::seal(&leading.repository, segment).await?;
+    Ok(Ready { path, sealed, end: run.end })
+}
+
+/// Writes a segment to every target that holds all before it, and moves the head over it.
+async fn write(leading: &Leading, head: &mut Head, segment: &Ready) -> Result<(), Halt> {
+    let level = |name: &TargetName| head.journal_through(name) == Some(head.position.sequence);
+    let written = journal::write(&leading.parts.targets, level, &segment.path, &segment.sealed);
+    let took = leading.unless_ended(written).await??;
+    let journal = moved(&head.journal, &took, segment.end.sequence);
+    debug!(sequence = segment.end.sequence.0, copies = took.len(), "archived a segment");
+    advance(leading, head, segment.end.clone(), journal).await
+}
+
+async fn advance(leading: &Leading, head: &mut Head, to: Position, journal: Vec<JournalCopy>) -> Result<(), Halt> {
+    leading.check()?;
+    leading.parts.store.heads.advance(&leading.leadership, &head.position.chain, &to, &journal).await?;
+    head.position = to;
+    head.journal = journal;
+    Ok(())
+}
+
+/// The journal's copies after some targets took everything up to a sequence.
+pub(super) fn moved(journal: &[JournalCopy], took: &[TargetName], through: Sequence) -> Vec<JournalCopy> {
+    let mut moved: Vec<JournalCopy> = journal.iter().filter(|copy| !took.contains(&copy.target)).cloned().collect();
+    moved.extend(took.iter().map(|target| JournalCopy { target: target.clone(), through }));
+    moved.sort_by(|a, b| a.target.as_str().cmp(b.target.as_str()));
+    moved
+}
+
+/// Answers every barrier that the head has passed.
+async fn give_receipts(leading: &Leading, head: &Head) -> Result<(), Halt> {
+    let passed = leading.follower.passed(head.position.sequence);
+    let level = head.journal.iter().filter(|copy| copy.through == head.position.sequence).count();
+    if passed.is_empty() || level < leading.parts.targets.quorum() {
+        return Ok(());
+    }
+    let receipt = Receipt {
+        timeline: head.timeline,
+        sequence: head.position.sequence,
+        chain: head.position.chain,
+        time: head.position.time,
+        copies: head.journal.clone(),
+        executed_by: Executor::from(&leading.leadership),
+    };
+    leading.check()?;
+    leading.parts.store.barriers.resolve(&leading.leadership, &passed, &receipt).await?;
+    leading.follower.forget(&passed);
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! What a leader knows of its department's change stream: the position, the changes that are not archived yet, and the
+//! marks that others wait for.
+//!
+//! Rule: a cut never lies inside a MongoDB transaction.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::halt::Halt;
+use crate::backup::Repository;
+use crate::backup::chain::change_line;
+use crate::domain::history::{Position, Sequence};
+use crate::domain::ids::BarrierId;
+use crate::store::tail::{TailEvent, TailKind};
+
+/// Markers that are remembered; a backup asks for its own within moments.
+const MARKERS_MAX: usize = 64;
+/// Longest wait for a marker: past this the stream is stuck, and the backup is tried anew.
+const MARKER_WAIT_MAX: Duration = Duration::from_mins(1);
+
+/// How far the stream has been followed.
+#[derive(Debug)]
+pub(super) struct Follower {
+    state: Mutex<State>,
+    moved: Notify,
+    taken: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// After the last event.
+    position: Position,
+    /// The last place that is not inside a transaction.
+    cut: Position,
+    transaction: Option<Vec<u8>>,
+    /// Where the lines begin.
+    begin: Position,
+    /// Change lines that no archiver has taken yet.
+    lines: Vec<u8>,
+    /// Bytes of them up to the cut.
+    cut_bytes: usize,
+    markers: VecDeque<(String, Position)>,
+    barriers: Vec<(BarrierId, Sequence)>,
+}
+
+impl State {
+    fn at(position: Position) -> Self {
+        Self {
+            cut: position.clone(),
+            begin: position.clone(),
+            position,
+            transaction: None,
+            lines: Vec::new(),
+            cut_bytes: 0,
+            markers: VecDeque::new(),
+            barriers: Vec::new(),
+        }
+    }
+
+    fn cut_here(&mut self) {
+        self.cut = self.position.clone();
+        self.cut_bytes = self.lines.len();
+    }
+}
+
+/// Changes between two positions.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// Before the first of them.
+    pub(super) begin: Position,
+    /// After the last of them.
+    pub(super) end: Position,
+    /// Their lines; none when only the stream's token moved.
+    pub(super) lines: Vec<u8>,
+}
+
+impl Follower {
+    pub(super) fn new(position: Position) -> Self {
+        Self { state: Mutex::new(State::at(position)), moved: Notify::new(), taken: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the stream is now.
+    pub(super) fn position(&self) -> Position {
+        self.lock().position.clone()
+    }
+
+    /// Goes on from a new timeline. What was followed before has been archived.
+    pub(super) fn restart(&self, position: Position) {
+        *self.lock() = State::at(position);
+        self.moved.notify_waiters();
+        self.taken.notify_waiters();
+    }
+
+    /// Takes an event in.
+    pub(super) fn take_in(&self, repository: &Repository, event: &TailEvent) {
+        {
+            let mut state = self.lock();
+            let state = &mut *state;
+            if state.transaction.is_none() || state.transaction != event.transaction {
+                state.cut_here();
+            }
+            state.transaction.clone_from(&event.transaction);
+            let position = &mut state.position;
+            position.token = Some(event.token.clone());
+            position.cluster_time = event.cluster_time.unwrap_or(position.cluster_time);
+            position.time = event.wall_time.map_or(position.time, |wall| position.time.max(wall));
+            match &event.kind {
+                TailKind::User(change) => {
+                    position.sequence = Sequence(position.sequence.0 + 1);
+                    let line = change_line(position.sequence, position.time, change);
+                    position.chain = repository.chain_after(&position.chain, &line);
+                    state.lines.extend_from_slice(&line);
+                    state.lines.push(b'\n');
+                }
+                TailKind::Backup { marker: Some(marker) } => {
+                    state.markers.push_back((marker.clone(), position.clone()));
+                    if state.markers.len() > MARKERS_MAX {
+                        state.markers.pop_front();
+                    }
+                }
+                TailKind::Barrier(id) => state.barriers.push((id.clone(), position.sequence)),
+                _ => {}
+            }
+            if state.transaction.is_none() {
+                state.cut_here();
+            }
+        }
+        self.moved.notify_waiters();
+    }
+
+    /// Takes everything up to the last cut, if that is further than the last time and the bytes of its lines please.
+    pub(super) fn take_if(&self, pleases: impl FnOnce(usize) -> bool) -> Option<Run> {
+        let mut state = self.lock();
+        if state.cut.token == state.begin.token || !pleases(state.cut_bytes) {
+            return None;
+        }
+        let cut = state.cut_bytes;
+        let rest = state.lines.split_off(cut);
+        let lines = std::mem::replace(&mut state.lines, rest);
+        state.cut_bytes = 0;
+        let end = state.cut.clone();
+        let begin = std::mem::replace(&mut state.begin, end.clone());
+        drop(state);
+        self.taken.notify_waiters();
+        Some(Run { begin, end, lines })
+    }
+
+    /// Bytes of lines that could be taken now.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().cut_bytes
+    }
+
+    /// Waits while so many bytes or more could be taken, so that a slow target makes lag and not memory grow.
+    pub(super) async fn until_below(&self, bytes: usize) {
+        loop {
+            let taken = self.taken.notified();
+            if self.waiting() < bytes {
+                return;
+            }
+            taken.await;
+        }
+    }
+
+    /// Barriers whose changes are all at or before a sequence.
+    pub(super) fn passed(&self, archived: Sequence) -> Vec<BarrierId> {
+        let state = self.lock();
+        let passed = state.barriers.iter().filter(|(_, sequence)| *sequence <= archived);
+        passed.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Forgets barriers that have their receipt.
+    pub(super) fn forget(&self, ids: &[BarrierId]) {
+        self.lock().barriers.retain(|(id, _)| !ids.contains(id));
+    }
+
+    /// The position of a marker, as soon as the stream has shown it.
+    pub(super) async fn position_of(&self, marker: &str) -> Result<Position, Halt> {
+        let found = async {
+            loop {
+                let moved = self.moved.notified();
+                let position = {
+                    let state = self.lock();
+                    state.markers.iter().find(|(seen, _)| seen == marker).map(|(_, position)| position.clone())
+                };
+                if let Some(position) = position {
+                    return position;
+                }
+                moved.await;
+            }
+        };
+        tokio::time::timeout(MARKER_WAIT_MAX, found)
+            .await
+            .map_err(|_| Halt::Later("the change stream did not show the marker of the backup".to_owned()))
+    }
+}
