@@ -8,9 +8,11 @@ pub mod chunker;
 pub mod error;
 pub mod fanout;
 pub mod journal;
+pub mod journal_read;
 pub mod manifest;
 mod marker;
 pub mod merkle;
+pub mod patch;
 pub mod plan;
 pub mod record;
 pub mod repair;
@@ -18,6 +20,7 @@ pub mod repository;
 pub mod seal;
 pub mod segment;
 pub mod snapshot;
+pub mod state;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

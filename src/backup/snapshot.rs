@@ -72,6 +72,18 @@ impl Snapshot {
             .buffered(2)
     }
 
+    /// One user.
+    ///
+    /// # Errors
+    /// When the chunk that may hold it cannot be read and verified.
+    pub async fn user(&self, id: &UserId) -> Result<Option<User>, BackupError> {
+        let chunks = &self.manifest.chunks;
+        let at = chunks.partition_point(|chunk| chunk.last.as_str() < id.as_str());
+        let Some(chunk) = chunks.get(at).filter(|chunk| chunk.first.as_str() <= id.as_str()) else { return Ok(None) };
+        let users = self.chunk(chunk).await?;
+        Ok(users.into_iter().find(|user| user.id == *id))
+    }
+
     async fn chunk(&self, chunk: &ChunkRef) -> Result<Vec<User>, BackupError> {
         let path = self.manifest.chunk_path(chunk);
         let mut refusal = None;

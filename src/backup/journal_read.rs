@@ -1,0 +1,138 @@
+//! Reads the journal: the changes between two points, in order, each checked against the chain.
+//!
+//! Rule: segments may overlap; whatever does not continue the chain is passed over, and a change that no segment gives is
+//! an error, never a silent end.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::domain::history::{Chain, Sequence, Timeline};
+use crate::domain::ids::DepartmentName;
+use crate::targets::Targets;
+use crate::targets::layout::ObjectPath;
+
+use super::chain::Numbered;
+use super::segment::OpenedSegment;
+use super::{BackupError, Repository};
+
+/// A point of a history: a sequence, and the chain there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Point {
+    /// Changes up to and including this one.
+    pub sequence: Sequence,
+    /// The chain at that sequence.
+    pub chain: Chain,
+}
+
+impl Point {
+    /// The empty beginning.
+    pub const BEGINNING: Self = Self { sequence: Sequence(0), chain: Chain::GENESIS };
+}
+
+/// Where a journal lies.
+#[derive(Debug, Clone)]
+pub struct JournalPlace {
+    /// The repository.
+    pub repository: Repository,
+    /// The targets.
+    pub targets: Targets,
+    /// The department.
+    pub department: DepartmentName,
+    /// The line of history.
+    pub timeline: Timeline,
+}
+
+/// Reads the changes between two points.
+#[derive(Debug)]
+pub struct JournalReader {
+    place: JournalPlace,
+    names: BTreeSet<(Sequence, Sequence, ObjectPath)>,
+    at: Point,
+    through: Point,
+}
+
+impl JournalReader {
+    /// Begins after `from`; ends at `through`.
+    ///
+    /// # Errors
+    /// When no target can be listed.
+    pub async fn open(place: JournalPlace, from: Point, through: Point) -> Result<Self, BackupError> {
+        let folder = ObjectPath::journal_folder(&place.department, place.timeline);
+        let (mut names, mut listed, mut failed) = (BTreeSet::new(), false, None);
+        if from.sequence < through.sequence {
+            for target in place.targets.iter() {
+                match target.list(&folder).await {
+                    Ok(found) => {
+                        listed = true;
+                        names.extend(found.into_iter().filter_map(|path| in_range(path, from, through)));
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+        if let (false, Some(error)) = (listed, failed) {
+            return Err(error.into());
+        }
+        Ok(Self { place, names, at: from, through })
+    }
+
+    /// The next changes, a segment of them at most; none at the end.
+    ///
+    /// # Errors
+    /// `Damaged` when no target has the next change, or the chain does not lead to the end that was asked for.
+    pub async fn next(&mut self) -> Result<Option<Vec<Numbered>>, BackupError> {
+        if self.at.sequence >= self.through.sequence {
+            return if self.at == self.through { Ok(None) } else { Err(self.broken("another chain leads there")) };
+        }
+        let next = Sequence(self.at.sequence.0 + 1);
+        let mut candidates: Vec<_> =
+            self.names.iter().filter(|(first, last, _)| *first <= next && next <= *last).cloned().collect();
+        candidates.sort_by_key(|(_, last, _)| std::cmp::Reverse(*last));
+        for (.., path) in candidates {
+            let Ok(segment) = self.read(&path).await else { continue };
+            if let Some(changes) = self.continued_by(segment) {
+                self.names.retain(|(_, last, _)| *last > self.at.sequence);
+                return Ok(Some(changes));
+            }
+        }
+        Err(self.broken("no target has the next change"))
+    }
+
+    async fn read(&self, path: &ObjectPath) -> Result<OpenedSegment, BackupError> {
+        let place = &self.place;
+        let accept = |sealed: Bytes| place.repository.open_segment(&place.department, place.timeline, path, &sealed);
+        place.targets.read(path, accept).await.map_err(|error| match error {
+            crate::targets::ReadError::Target(error) => error.into(),
+            crate::targets::ReadError::Refused(error) => error,
+        })
+    }
+
+    /// The changes of a segment after this point, if it continues the chain.
+    fn continued_by(&mut self, segment: OpenedSegment) -> Option<Vec<Numbered>> {
+        let mut before = segment.before;
+        let mut taken = Vec::new();
+        for (change, after) in segment.changes {
+            if change.sequence.0 == self.at.sequence.0 + 1 && change.sequence <= self.through.sequence {
+                if before != self.at.chain {
+                    return None;
+                }
+                self.at = Point { sequence: change.sequence, chain: after };
+                taken.push(change);
+            }
+            before = after;
+        }
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    fn broken(&self, reason: &str) -> BackupError {
+        let folder = ObjectPath::journal_folder(&self.place.department, self.place.timeline);
+        let reason = format!("after sequence {}: {reason}", self.at.sequence.0);
+        BackupError::Damaged { path: folder, reason }
+    }
+}
+
+fn in_range(path: ObjectPath, from: Point, through: Point) -> Option<(Sequence, Sequence, ObjectPath)> {
+    let (first, last) = path.segment_range()?;
+    (last > from.sequence && first <= through.sequence).then_some((first, last, path))
+}
