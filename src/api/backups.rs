@@ -88,14 +88,16 @@ pub struct BackupView {
     pub taken_at: Option<String>,
     /// Number of records.
     pub records: Option<u64>,
-    /// Sealed bytes that it refers to, on one target.
+    /// Sealed bytes of the snapshot that it begins with, on one target.
     pub bytes: Option<u64>,
-    /// Merkle root over all records.
+    /// Merkle root over all records; null where changes lie between the snapshot and the backup.
     pub root: Option<String>,
     /// The chain at that sequence.
     pub chain: Option<String>,
-    /// Object path of its manifest, relative to a target.
+    /// Object path of the manifest of the snapshot that it begins with, relative to a target.
     pub snapshot: Option<String>,
+    /// The history up to here is in that snapshot; the journal has the rest.
+    pub snapshot_sequence: Option<i64>,
     /// Whether nothing changed since the backup before it.
     pub unchanged: Option<bool>,
     /// What each target holds of it.
@@ -157,10 +159,11 @@ fn view(app: &App, backup: Backup) -> BackupView {
         sequence: content.map(|content| content.sequence.0),
         taken_at: content.map(|content| content.taken_at.to_string()),
         records: content.map(|content| content.records),
-        bytes: content.map(|content| content.bytes),
-        root: content.map(|content| content.root.clone()),
+        bytes: content.map(|content| content.base.bytes),
+        root: content.and_then(|content| content.root().map(str::to_owned)),
         chain: content.map(|content| content.chain.to_string()),
-        snapshot: content.map(|content| content.snapshot.clone()),
+        snapshot: content.map(|content| content.base.snapshot.clone()),
+        snapshot_sequence: content.map(|content| content.base.sequence.0),
         unchanged: content.map(|content| content.unchanged),
         copies: backup.copies.into_iter().map(Into::into).collect(),
     }

@@ -15,10 +15,10 @@ use super::pages::PageRequest;
 use super::problem::{Kind, Problem, Problems};
 use super::restores::{ConflictQuery, PlanSampleView, load, sample_view};
 use crate::app::App;
-use crate::backup::{BackupError, Repository, Snapshot, plan};
+use crate::backup::{BackupError, Repository, plan, state};
+use crate::domain::backup::Backup;
 use crate::domain::ids::{BackupId, RestoreId, UserId};
 use crate::domain::token::{Caller, Scope};
-use crate::targets::layout::ObjectPath;
 
 /// A page of planned changes.
 #[derive(Debug, Serialize, ToSchema)]
@@ -53,8 +53,8 @@ pub(super) async fn list_changes(
     let Some(repository) = app.repository.get() else {
         return Err(Problem::unavailable("The repository of backups is not open yet."));
     };
-    let wanted = snapshot(&app, repository, &restore.request.backup_id).await?;
-    let live = snapshot(&app, repository, live).await?;
+    let wanted = state_of(&app, repository, &restore.request.backup_id).await?;
+    let live = state_of(&app, repository, live).await?;
     let after = page.after.as_deref().and_then(|after| after.parse::<UserId>().ok());
     let request = &restore.request;
     let found = plan::changes_page(&wanted, &live, request, after.as_ref(), page.read_limit()).await;
@@ -69,11 +69,12 @@ fn page(tokens: &Tokens, uri: Uri, query: &ConflictQuery, id: &RestoreId) -> Res
     PageRequest::read(tokens, uri, query.limit.as_deref(), query.cursor.as_deref(), print)
 }
 
-async fn snapshot(app: &App, repository: &Repository, id: &BackupId) -> Result<Snapshot, Problem> {
-    let backup = app.store.backups.get(id).await?;
-    let content = backup.and_then(|backup| backup.content).ok_or_else(|| Problem::not_found("backup"))?;
-    let path = ObjectPath::from_stored(content.snapshot);
-    Snapshot::open(repository, &app.targets, &path).await.map_err(unreadable)
+async fn state_of(app: &App, repository: &Repository, id: &BackupId) -> Result<state::State, Problem> {
+    let found = app.store.backups.get(id).await?;
+    let Some(Backup { department, content: Some(content), .. }) = found else {
+        return Err(Problem::not_found("backup"));
+    };
+    state::State::of_backup(repository, &app.targets, &department, &content).await.map_err(unreadable)
 }
 
 /// No copy of an object that the plan needs can be read now.

@@ -162,7 +162,10 @@ pub(super) fn too_slow() -> Cause {
 }
 
 /// Refuses when fewer than W targets are left without a failure.
-pub(super) fn require_quorum(targets: &Targets, failures: &[Option<Cause>]) -> Result<(), BackupError> {
+///
+/// # Errors
+/// `QuorumNotReached` with each failing target and its cause.
+pub fn require_quorum(targets: &Targets, failures: &[Option<Cause>]) -> Result<(), BackupError> {
     let reached = failures.iter().filter(|failure| failure.is_none()).count();
     if reached >= targets.quorum() {
         return Ok(());

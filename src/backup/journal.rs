@@ -12,7 +12,9 @@ use crate::domain::ids::{DepartmentName, TargetName};
 use crate::targets::layout::ObjectPath;
 use crate::targets::{Target, Targets};
 
-use super::fanout::{GRACE, require_quorum, too_slow};
+use super::fanout::require_quorum;
+use super::gather::gather;
+use super::journal_read::{JournalPlace, JournalReader, Point};
 use super::repair::bring;
 use super::segment::Segment;
 use super::{BackupError, Repository};
@@ -37,31 +39,47 @@ pub async fn write(
     path: &ObjectPath,
     sealed: &Bytes,
 ) -> Result<Vec<TargetName>, BackupError> {
-    let behind = || Some(Cause::new("owed", "The target has to catch up with the journal first."));
-    let mut failures: Vec<Option<Cause>> =
-        targets.iter().map(|target| if is_level(target.name()) { Some(too_slow()) } else { behind() }).collect();
     let mut puts = JoinSet::new();
-    for (index, target) in targets.iter().enumerate().filter(|(_, target)| is_level(target.name())) {
+    for (index, target) in targets.iter().enumerate() {
         let (target, path, sealed) = (target.clone(), path.clone(), sealed.clone());
-        puts.spawn(async move { (index, target.put(&path, sealed).await) });
-    }
-    let mut done = 0;
-    loop {
-        let limit = if done >= targets.quorum() { GRACE } else { std::time::Duration::MAX };
-        match tokio::time::timeout(limit, puts.join_next()).await {
-            Ok(Some(Ok((index, outcome)))) => {
-                done += usize::from(outcome.is_ok());
-                failures[index] = outcome.err().map(|error| BackupError::from(error).cause());
-            }
-            Ok(Some(Err(_))) => {}
-            Ok(None) | Err(_) => break,
-        }
+        let level = is_level(target.name());
+        puts.spawn(async move {
+            let put = if level { target.put(&path, sealed).await.map_err(Into::into) } else { Err(behind(&target)) };
+            (index, put)
+        });
     }
     // Whatever is still on its way may arrive; it only counts once it is caught up.
-    puts.detach_all();
+    let answers = gather(puts, targets.len(), targets.quorum()).await;
+    let failures: Vec<Option<Cause>> = answers.into_iter().map(Result::err).collect();
     require_quorum(targets, &failures)?;
     let took = targets.iter().zip(&failures).filter(|(_, failure)| failure.is_none());
     Ok(took.map(|(target, _)| target.name().clone()).collect())
+}
+
+fn behind(target: &Target) -> BackupError {
+    let path = "the journal".to_owned();
+    BackupError::Damaged { path, reason: format!("target `{}` has to catch up with it first", target.name()) }
+}
+
+/// Checks the journal between two points on each target alone; tells who holds it whole. Waits for the write quorum, and a
+/// short grace for the others.
+pub async fn verify(place: &JournalPlace, from: Point, to: Point) -> Vec<Result<(), Cause>> {
+    let mut checks = JoinSet::new();
+    for (index, target) in place.targets.iter().enumerate() {
+        let alone = JournalPlace { targets: place.targets.only(target), ..place.clone() };
+        checks.spawn(async move { (index, read_through(alone, from, to).await) });
+    }
+    gather(checks, place.targets.len(), place.targets.quorum()).await
+}
+
+/// Reads the journal between two points and checks every line of it.
+///
+/// # Errors
+/// `Damaged` when it is not whole on these targets.
+pub async fn read_through(place: JournalPlace, from: Point, to: Point) -> Result<(), BackupError> {
+    let mut reader = JournalReader::open(place, from, to).await?;
+    while reader.next().await?.is_some() {}
+    Ok(())
 }
 
 /// Brings a target every segment of a range that it lacks, from the others.

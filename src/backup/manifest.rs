@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Epoch;
-use crate::domain::history::{ClusterTime, Sequence, Timeline};
+use crate::domain::history::{Chain, ClusterTime, Sequence, Timeline};
 use crate::domain::ids::DepartmentName;
 use crate::targets::layout::ObjectPath;
 
+use super::journal_read::Point;
 use super::merkle::Digest;
 use super::seal::{Header, Kind, Opened, damaged};
 use super::write::SnapshotOf;
@@ -22,8 +23,8 @@ pub struct Manifest {
     pub timeline: Timeline,
     /// The history up to here is in it.
     pub sequence: Sequence,
-    /// The chain at that sequence, in hexadecimal.
-    pub chain: String,
+    /// The chain at that sequence.
+    pub chain: Chain,
     /// The oplog moment that was read.
     pub cluster_time: ClusterTime,
     /// The department's time at that point.
@@ -90,7 +91,7 @@ impl Manifest {
             department: of.department.clone(),
             timeline: of.timeline,
             sequence: of.position.sequence,
-            chain: of.position.chain.to_string(),
+            chain: of.position.chain,
             cluster_time: of.position.cluster_time,
             taken_at: of.position.time,
             epoch: of.epoch,
@@ -100,6 +101,11 @@ impl Manifest {
             root: hex::encode(repository.merkle_root(digests)),
             chunks,
         }
+    }
+
+    /// The point of the history that is in it.
+    pub fn point(&self) -> Point {
+        Point { sequence: self.sequence, chain: self.chain }
     }
 
     /// Path of a chunk's object.
@@ -117,7 +123,7 @@ impl Manifest {
         let header = HeaderLine {
             place: Header::new(Kind::Snapshot, &self.department, self.timeline),
             sequence: self.sequence.0,
-            chain: self.chain.clone(),
+            chain: self.chain.to_string(),
             cluster_time: (self.cluster_time.seconds, self.cluster_time.ordinal),
             taken_at: self.taken_at.to_string(),
             epoch: self.epoch.0,
@@ -163,7 +169,7 @@ impl Manifest {
             department: header.place.department.parse().map_err(|_| bad("its department is not valid"))?,
             timeline: Timeline(header.place.timeline),
             sequence: Sequence(header.sequence),
-            chain: header.chain,
+            chain: hex_digest(&header.chain).map(Chain).ok_or_else(|| bad("its chain cannot be read"))?,
             cluster_time: ClusterTime { seconds: header.cluster_time.0, ordinal: header.cluster_time.1 },
             taken_at: header.taken_at.parse().map_err(|_| bad("its time is not valid"))?,
             epoch: Epoch(header.epoch),
@@ -191,7 +197,7 @@ pub(super) fn push_line(out: &mut Vec<u8>, line: &impl Serialize) -> Result<(), 
     Ok(())
 }
 
-fn hex_digest(text: &str) -> Option<Digest> {
+pub(super) fn hex_digest(text: &str) -> Option<Digest> {
     let mut digest = [0; 32];
     hex::decode_to_slice(text, &mut digest).ok()?;
     Some(digest)

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod chunker;
 pub mod error;
 pub mod fanout;
+mod gather;
 pub mod journal;
 pub mod journal_read;
 pub mod manifest;
@@ -30,5 +31,6 @@ pub mod word;
 pub mod write;
 
 pub use error::BackupError;
+pub use fanout::require_quorum;
 pub use repository::Repository;
 pub use snapshot::Snapshot;

@@ -1,6 +1,6 @@
-//! Plans a restore: merges the wanted and the live snapshot, both sorted by id, one chunk of each in memory.
+//! Plans a restore: merges the wanted and the live state, both sorted by id, one chunk of each in memory.
 //!
-//! Rule: the plan is a pure function of two snapshots and the request, so any replica can compute it again, and any
+//! Rule: the plan is a pure function of two states and the request, so any replica can compute it again, and any
 //! leader can go on from any id.
 
 use std::collections::HashSet;
@@ -9,7 +9,8 @@ use std::vec;
 
 use futures::{Stream, StreamExt};
 
-use super::{BackupError, Snapshot};
+use super::BackupError;
+use super::state::State;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::UserId;
 use crate::domain::plan::{Compared, PlannedChange, changed_fields, compare, target};
@@ -29,8 +30,8 @@ struct Side {
 }
 
 impl Side {
-    async fn open(snapshot: &Snapshot, after: Option<UserId>) -> Result<Self, BackupError> {
-        let batches: Batches = Box::pin(snapshot.users(after));
+    async fn open(state: &State, after: Option<UserId>) -> Result<Self, BackupError> {
+        let batches: Batches = Box::pin(state.users(after));
         let mut side = Self { batches, records: Vec::new().into_iter(), next: None };
         side.advance().await?;
         Ok(side)
@@ -50,7 +51,7 @@ impl Side {
     }
 }
 
-/// The merge of a wanted and a live snapshot under a request.
+/// The merge of a wanted and a live state under a request.
 pub struct Comparison {
     wanted: Side,
     live: Side,
@@ -68,10 +69,10 @@ impl Comparison {
     /// Begins after an id, or at the first one.
     ///
     /// # Errors
-    /// When a chunk of either snapshot cannot be read and verified.
+    /// When a chunk of either state cannot be read and verified.
     pub async fn open(
-        wanted: &Snapshot,
-        live: &Snapshot,
+        wanted: &State,
+        live: &State,
         request: &RestoreRequest,
         after: Option<&UserId>,
     ) -> Result<Self, BackupError> {
@@ -83,7 +84,7 @@ impl Comparison {
     /// What is to be done about the next id; absent at the end.
     ///
     /// # Errors
-    /// When a chunk of either snapshot cannot be read and verified.
+    /// When a chunk of either state cannot be read and verified.
     pub async fn next(&mut self) -> Result<Option<Compared>, BackupError> {
         loop {
             let (take_wanted, take_live) = match (&self.wanted.next, &self.live.next) {
@@ -106,7 +107,7 @@ impl Comparison {
     /// The next change, passing over everything that stays.
     ///
     /// # Errors
-    /// When a chunk of either snapshot cannot be read and verified.
+    /// When a chunk of either state cannot be read and verified.
     pub async fn next_change(&mut self) -> Result<Option<PlannedChange>, BackupError> {
         while let Some(compared) = self.next().await? {
             if let Compared::Change { change, .. } = compared {
@@ -120,13 +121,8 @@ impl Comparison {
 /// Computes the plan of a restore.
 ///
 /// # Errors
-/// When a chunk of either snapshot cannot be read and verified.
-pub async fn plan(
-    wanted: &Snapshot,
-    live: &Snapshot,
-    request: &RestoreRequest,
-    now: Timestamp,
-) -> Result<Plan, BackupError> {
+/// When a chunk of either state cannot be read and verified.
+pub async fn plan(wanted: &State, live: &State, request: &RestoreRequest, now: Timestamp) -> Result<Plan, BackupError> {
     let mut plan = Plan {
         creates: 0,
         updates: 0,
@@ -189,10 +185,10 @@ pub fn describe(change: &PlannedChange, request: &RestoreRequest) -> PlanSample 
 /// Up to `limit` changes of a plan after an id, in the order of ids.
 ///
 /// # Errors
-/// When a chunk of either snapshot cannot be read and verified.
+/// When a chunk of either state cannot be read and verified.
 pub async fn changes_page(
-    wanted: &Snapshot,
-    live: &Snapshot,
+    wanted: &State,
+    live: &State,
     request: &RestoreRequest,
     after: Option<&UserId>,
     limit: usize,

@@ -24,7 +24,7 @@ pub async fn catch_up(
 ) -> Result<(), BackupError> {
     repository.admit(target).await?;
     let Some(content) = &backup.content else { return Ok(()) };
-    let path = ObjectPath::from_stored(content.snapshot.clone());
+    let path = ObjectPath::from_stored(content.base.snapshot.clone());
     let snapshot = Snapshot::open(repository, targets, &path).await?;
     let manifest = snapshot.manifest();
     for chunk in &manifest.chunks {

@@ -13,7 +13,7 @@ use crate::domain::ids::DepartmentName;
 use crate::targets::layout::ObjectPath;
 
 use super::chain::{Numbered, parse_change};
-use super::manifest::push_line;
+use super::manifest::{hex_digest, push_line};
 use super::seal::{Header, Kind, damaged};
 use super::{BackupError, Repository};
 
@@ -114,7 +114,7 @@ impl Repository {
         if *path != ObjectPath::segment(department, timeline, first, last, path.hash()) {
             return Err(bad("its name is not the one of its changes"));
         }
-        let before = chain_of(&header.before).ok_or_else(|| bad("its chain cannot be read"))?;
+        let before = hex_digest(&header.before).map(Chain).ok_or_else(|| bad("its chain cannot be read"))?;
         let mut chain = before;
         let mut changes = Vec::new();
         for line in opened.body().split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
@@ -130,12 +130,6 @@ impl Repository {
         let source = Source { replica_set_id: header.replica_set_id, users_uuid: header.users_uuid };
         Ok(OpenedSegment { before, epoch: Epoch(header.epoch), source, changes })
     }
-}
-
-fn chain_of(text: &str) -> Option<Chain> {
-    let mut chain = [0; 32];
-    hex::decode_to_slice(text, &mut chain).ok()?;
-    Some(Chain(chain))
 }
 
 #[cfg(test)]

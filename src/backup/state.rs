@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 
+use crate::domain::backup::BackupContent;
 use crate::domain::history::Change;
-use crate::domain::ids::UserId;
+use crate::domain::ids::{DepartmentName, UserId};
 use crate::domain::user::User;
+use crate::targets::Targets;
+use crate::targets::layout::ObjectPath;
 
 use super::journal_read::{JournalPlace, JournalReader, Point};
-use super::{BackupError, Snapshot, patch};
+use super::{BackupError, Repository, Snapshot, patch};
 
 /// Records of one batch.
 const BATCH: usize = 1000;
@@ -25,9 +28,26 @@ pub struct State {
 }
 
 impl State {
-    /// A snapshot as it is.
-    pub fn of_snapshot(base: Snapshot) -> Self {
-        Self { base: Some(base), folded: Arc::default() }
+    /// The state that a complete backup stands for.
+    ///
+    /// # Errors
+    /// When its snapshot or the journal after it cannot be read and verified.
+    pub async fn of_backup(
+        repository: &Repository,
+        targets: &Targets,
+        department: &DepartmentName,
+        content: &BackupContent,
+    ) -> Result<Self, BackupError> {
+        let path = ObjectPath::from_stored(content.base.snapshot.clone());
+        let snapshot = Snapshot::open(repository, targets, &path).await?;
+        let (from, to) = (snapshot.manifest().point(), Point { sequence: content.sequence, chain: content.chain });
+        let place = JournalPlace {
+            repository: repository.clone(),
+            targets: targets.clone(),
+            department: department.clone(),
+            timeline: content.timeline,
+        };
+        Self::at(place, Some((snapshot, from)), to).await
     }
 
     /// The state at a point: the base, or the empty beginning of the history, and every change up to the point.

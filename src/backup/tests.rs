@@ -48,10 +48,13 @@ impl Place {
             chain: Chain::GENESIS,
             time: Timestamp::from_millis(0),
             cluster_time: ClusterTime { seconds: 1, ordinal: 2 },
+            balance: 0,
             token: None,
         };
         let of = SnapshotOf { department: "eng".parse().unwrap(), timeline: Timeline(1), position, epoch: Epoch(3) };
-        let batches = futures::stream::iter(users.chunks(10).map(|batch| Ok(batch.to_vec())).collect::<Vec<_>>());
+        let batches = futures::stream::iter(
+            users.chunks(10).map(|batch| Ok::<_, BackupError>(batch.to_vec())).collect::<Vec<_>>(),
+        );
         writer.write(&of, batches, previous, &CancellationToken::new(), |_| {}).await
     }
 

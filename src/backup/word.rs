@@ -38,10 +38,19 @@ struct Content<'a> {
     taken_at: String,
     cluster_time: (u32, u32),
     records: u64,
+    balance: i64,
+    base: BaseLine<'a>,
+    unchanged: bool,
+}
+
+#[derive(Serialize)]
+struct BaseLine<'a> {
+    snapshot: &'a str,
+    sequence: i64,
+    taken_at: String,
+    records: u64,
     bytes: u64,
     root: &'a str,
-    snapshot: &'a str,
-    unchanged: bool,
 }
 
 fn word(backup: &Backup) -> Word<'_> {
@@ -71,9 +80,15 @@ fn word(backup: &Backup) -> Word<'_> {
             taken_at: content.taken_at.to_string(),
             cluster_time: (content.cluster_time.seconds, content.cluster_time.ordinal),
             records: content.records,
-            bytes: content.bytes,
-            root: &content.root,
-            snapshot: &content.snapshot,
+            balance: content.balance,
+            base: BaseLine {
+                snapshot: &content.base.snapshot,
+                sequence: content.base.sequence.0,
+                taken_at: content.base.taken_at.to_string(),
+                records: content.base.records,
+                bytes: content.base.bytes,
+                root: &content.base.root,
+            },
             unchanged: content.unchanged,
         }),
     }

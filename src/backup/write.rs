@@ -75,10 +75,10 @@ impl SnapshotWriter {
     /// # Errors
     /// `QuorumNotReached` when fewer than W targets hold everything, read back and verified; `Store` when the records
     /// could not be read; `Stopped`.
-    pub async fn write(
+    pub async fn write<E: Into<BackupError>>(
         &self,
         of: &SnapshotOf,
-        records: impl Stream<Item = Result<Vec<User>, StoreError>> + Send,
+        records: impl Stream<Item = Result<Vec<User>, E>> + Send,
         previous: Option<&Manifest>,
         stop: &CancellationToken,
         progress: impl Fn(BackupProgress) + Send + Sync,
@@ -92,7 +92,7 @@ impl SnapshotWriter {
                 batch = records.next() => batch,
             };
             let Some(batch) = batch else { break };
-            for user in batch? {
+            for user in batch.map_err(Into::into)? {
                 if user.department != of.department {
                     let reason = "a record of another department came with the scan".to_owned();
                     return Err(StoreError::Corrupt { collection: "users", reason }.into());

@@ -103,12 +103,34 @@ pub struct BackupContent {
     pub cluster_time: ClusterTime,
     /// Number of records.
     pub records: u64,
-    /// Sealed bytes that the backup refers to, on one target.
-    pub bytes: u64,
-    /// Merkle root over all records, in hexadecimal.
-    pub root: String,
-    /// Object path of the snapshot manifest, relative to the target.
-    pub snapshot: String,
+    /// Inserts less deletes since the history began, at this point.
+    pub balance: i64,
+    /// The snapshot that it begins with; the journal has what came after it.
+    pub base: Base,
     /// Whether nothing changed since the backup before it.
     pub unchanged: bool,
+}
+
+impl BackupContent {
+    /// Merkle root over all records, in hexadecimal; absent where changes lie between the snapshot and the backup.
+    pub fn root(&self) -> Option<&str> {
+        (self.base.sequence == self.sequence).then_some(self.base.root.as_str())
+    }
+}
+
+/// A snapshot that backups begin with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Object path of its manifest, relative to the target.
+    pub snapshot: String,
+    /// The history up to here is in it.
+    pub sequence: Sequence,
+    /// The department's time at that point.
+    pub taken_at: Timestamp,
+    /// Number of its records.
+    pub records: u64,
+    /// Sealed bytes of its chunks and its manifest, on one target.
+    pub bytes: u64,
+    /// Merkle root over its records, in hexadecimal.
+    pub root: String,
 }

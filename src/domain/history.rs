@@ -54,6 +54,8 @@ pub struct Position {
     pub time: Timestamp,
     /// The oplog moment of the event that stands at this point.
     pub cluster_time: ClusterTime,
+    /// Inserts less deletes since the history began; tells how many records there are by how many there were.
+    pub balance: i64,
     /// Where the stream goes on after it; absent before the first event.
     pub token: Option<StreamToken>,
 }

@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod barrier;
+pub mod basis;
 pub mod cause;
 pub mod clock;
 pub mod copies;

@@ -72,6 +72,8 @@ pub struct TailEvent {
     pub wall_time: Option<Timestamp>,
     /// Where the stream goes on after it.
     pub token: StreamToken,
+    /// How many records more the department has after it: 1, 0 or -1.
+    pub growth: i64,
     /// The transaction that it is part of: the same value for each of its events, which follow one another.
     pub transaction: Option<Vec<u8>>,
 }
@@ -187,7 +189,7 @@ impl TailStream {
     }
 
     fn bare(&self, kind: TailKind) -> TailEvent {
-        TailEvent { kind, cluster_time: None, wall_time: None, token: self.token.clone(), transaction: None }
+        TailEvent { kind, cluster_time: None, wall_time: None, token: self.token.clone(), growth: 0, transaction: None }
     }
 
     fn break_off(&mut self, reason: &'static str) -> TailEvent {
@@ -207,8 +209,15 @@ impl TailStream {
         if let Some(reason) = reason {
             return Ok(self.break_off(reason));
         }
+        let kind = kind_of(operation, raw)?;
+        let growth = match (&kind, operation) {
+            (TailKind::User(_), "insert") => 1,
+            (TailKind::User(_), "delete") => -1,
+            _ => 0,
+        };
         Ok(TailEvent {
-            kind: kind_of(operation, raw)?,
+            kind,
+            growth,
             cluster_time: raw.get_timestamp("clusterTime").ok().map(cluster_time_of),
             wall_time: raw.get_datetime("wallTime").ok().map(|at| Timestamp::from_millis(at.timestamp_millis())),
             token: self.token.clone(),

@@ -59,6 +59,12 @@ impl Targets {
         self.list.iter().find(|target| target.name() == name)
     }
 
+    /// One of the targets alone, as a set with the write quorum of one.
+    #[must_use]
+    pub fn only(&self, target: &Arc<Target>) -> Self {
+        Self { list: Arc::new([Arc::clone(target)]), quorum: 1 }
+    }
+
     /// Number of targets.
     pub fn len(&self) -> usize {
         self.list.len()

@@ -15,13 +15,14 @@ use super::leader::{Leading, RETRY_AFTER};
 use crate::backup::journal;
 use crate::backup::segment::Segment;
 use crate::domain::barrier::Receipt;
+use crate::domain::cause::Cause;
 use crate::domain::epoch::Executor;
 use crate::domain::history::{Head, JournalCopy, Position, Sequence};
 use crate::domain::ids::TargetName;
 use crate::targets::layout::ObjectPath;
 
-/// Longest wait of a backup for the journal before it.
-const UNTIL_MAX: Duration = Duration::from_mins(1);
+/// A trouble of this length fails the backup that waits for the journal.
+const TROUBLE_LASTS: Duration = Duration::from_secs(5);
 
 /// A segment that is sealed and not yet on the write quorum.
 #[derive(Debug)]
@@ -34,20 +35,22 @@ struct Ready {
 /// Archives until the leadership ends.
 pub(super) async fn run(leading: Leading) {
     let mut ready = None;
-    let mut failed = false;
     let mut idle_since = tokio::time::Instant::now();
     loop {
         let wait = match archive(&leading, &mut ready, &mut idle_since).await {
             Ok(()) => {
-                failed = false;
+                leading.trouble.send_replace(None);
                 leading.parts.config.backup.journal_every
             }
             Err(Halt::Ended) => return leading.give_up(),
             Err(halt) => {
-                if !failed {
+                let cause = match &halt {
+                    Halt::Failed(cause, _) => cause.clone(),
+                    other => Cause::new("journal_waits", format!("{other:?}")),
+                };
+                if leading.trouble.send_replace(Some(cause)).is_none() {
                     warn!(?halt, "archive the journal: tried again until it works");
                 }
-                failed = true;
                 leading.pokes.catch_up.notify_one();
                 RETRY_AFTER
             }
@@ -59,14 +62,29 @@ pub(super) async fn run(leading: Leading) {
 }
 
 /// Waits until the head covers a sequence.
+///
+/// # Errors
+/// `Failed` when the journal could not be archived for some time.
 pub(super) async fn until(leading: &Leading, sequence: Sequence) -> Result<(), Halt> {
     let mut archived = leading.archived.subscribe();
     leading.pokes.archive.notify_one();
-    let covered = tokio::time::timeout(UNTIL_MAX, archived.wait_for(|archived| *archived >= sequence));
-    match leading.unless_ended(covered).await? {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) => Err(Halt::Ended),
-        Err(_) => Err(Halt::Later("the journal is not on the write quorum of targets".to_owned())),
+    tokio::select! {
+        () = leading.ended.cancelled() => Err(Halt::Ended),
+        covered = archived.wait_for(|archived| *archived >= sequence) => covered.map(drop).map_err(|_| Halt::Ended),
+        cause = lasting_trouble(leading) => Err(Halt::Failed(cause, Vec::new())),
+    }
+}
+
+/// The cause of a trouble that lasts.
+async fn lasting_trouble(leading: &Leading) -> Cause {
+    let mut trouble = leading.trouble.subscribe();
+    loop {
+        let Ok(Some(cause)) = trouble.wait_for(Option::is_some).await.map(|cause| cause.clone()) else {
+            return std::future::pending().await;
+        };
+        if tokio::time::timeout(TROUBLE_LASTS, trouble.wait_for(Option::is_none)).await.is_err() {
+            return cause;
+        }
     }
 }
 

@@ -66,7 +66,7 @@ async fn notice_loss(leading: &Leading) -> Result<(), Halt> {
     let parts = &leading.parts;
     let newest = parts.store.backups.newest_complete(&leading.leadership.department).await?;
     let Some(Backup { content: Some(content), copies, .. }) = newest else { return Ok(()) };
-    let manifest = ObjectPath::from_stored(content.snapshot);
+    let manifest = ObjectPath::from_stored(content.base.snapshot);
     for copy in copies.iter().filter(|copy| copy.state == CopyState::Present) {
         let Some(target) = parts.targets.get(&copy.target) else { continue };
         if !matches!(target.size(&manifest).await, Ok(None)) {

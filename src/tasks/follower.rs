@@ -111,6 +111,7 @@ impl Follower {
             position.token = Some(event.token.clone());
             position.cluster_time = event.cluster_time.unwrap_or(position.cluster_time);
             position.time = event.wall_time.map_or(position.time, |wall| position.time.max(wall));
+            position.balance += event.growth;
             match &event.kind {
                 TailKind::User(change) => {
                     position.sequence = Sequence(position.sequence.0 + 1);

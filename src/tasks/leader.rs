@@ -13,6 +13,7 @@ use super::halt::{Halt, chain};
 use super::{archive, backups, catch_up, follow, restores, schedule};
 use crate::backup::Repository;
 use crate::cluster::{Claim, Lease, Verdict};
+use crate::domain::cause::Cause;
 use crate::domain::epoch::Leadership;
 use crate::domain::history::{Head, Sequence};
 use crate::store::fences::Claimed;
@@ -34,6 +35,8 @@ pub(super) struct Leading {
     pub(super) head: Arc<Mutex<Head>>,
     /// The sequence that the head covers.
     pub(super) archived: watch::Sender<Sequence>,
+    /// Why the journal cannot be archived now.
+    pub(super) trouble: watch::Sender<Option<Cause>>,
     pub(super) pokes: Arc<Pokes>,
 }
 
@@ -161,6 +164,7 @@ async fn open(
         ended: ended.clone(),
         repository,
         archived: watch::Sender::new(head.position.sequence),
+        trouble: watch::Sender::new(None),
         follower: Arc::new(Follower::new(head.position.clone())),
         head: Arc::new(Mutex::new(head)),
         pokes: Arc::default(),

@@ -6,6 +6,7 @@
 
 mod archive;
 mod backups;
+mod capture;
 mod catch_up;
 mod follow;
 mod follower;

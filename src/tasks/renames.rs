@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::halt::Halt;
 use super::leader::Leading;
-use crate::backup::Snapshot;
 use crate::backup::plan::Comparison;
+use crate::backup::state::State;
 use crate::domain::cause::Cause;
 use crate::domain::ids::UserId;
 use crate::domain::plan::PlannedChange;
@@ -20,8 +20,8 @@ const ASK: usize = 1000;
 /// The renames that must be made before all other records, in groups in their order.
 pub(super) async fn contended(
     leading: &Leading,
-    wanted: &Snapshot,
-    live: &Snapshot,
+    wanted: &State,
+    live: &State,
     request: &RestoreRequest,
 ) -> Result<Vec<RenameGroup>, Halt> {
     let mut search = Search::default();

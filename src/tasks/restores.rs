@@ -10,8 +10,8 @@ use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
 use super::renames;
 use super::schedule::fresh_backup_id;
-use crate::backup::Snapshot;
 use crate::backup::plan::{Comparison, plan};
+use crate::backup::state::State;
 use crate::domain::backup::{Backup, BackupContent, BackupKind, BackupProgress, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::ids::{BackupId, UserId};
@@ -19,7 +19,6 @@ use crate::domain::plan::PlannedChange;
 use crate::domain::range::Range;
 use crate::domain::restore::{Action, Pass, Restore, RestoreMode, RestoreProgress, RestoreState};
 use crate::store::restore_batches::Applied;
-use crate::targets::layout::ObjectPath;
 
 /// How often open restores are looked at without a poke.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -28,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub(super) async fn run(leading: Leading) {
     loop {
         // A range that was begun is not dropped when the lease ends: its fence decides whether it commits.
-        let wait = match Box::pin(carry_out_all(&leading)).await {
+        let wait = match carry_out_all(&leading).await {
             Ok(()) => LOOK_EVERY,
             Err(Halt::Ended) => return leading.give_up(),
             Err(halt) => {
@@ -48,7 +47,7 @@ async fn carry_out_all(leading: &Leading) -> Result<(), Halt> {
             continue;
         }
         let id = restore.id.clone();
-        let (state, cause) = match carry_out(leading, &restore).await {
+        let (state, cause) = match Box::pin(carry_out(leading, &restore)).await {
             Ok(()) => continue,
             Err(Halt::Cancelled) => (RestoreState::Cancelled, None),
             Err(Halt::Failed(cause, _)) => (RestoreState::Failed, Some(cause)),
@@ -156,17 +155,18 @@ async fn complete_content(leading: &Leading, id: &BackupId) -> Result<BackupCont
     })
 }
 
-async fn open(leading: &Leading, content: &BackupContent) -> Result<Snapshot, Halt> {
-    let path = ObjectPath::from_stored(content.snapshot.clone());
-    Ok(Snapshot::open(&leading.repository, &leading.parts.targets, &path).await?)
+async fn open(leading: &Leading, content: &BackupContent) -> Result<State, Halt> {
+    let (repository, targets) = (&leading.repository, &leading.parts.targets);
+    let opened = State::of_backup(repository, targets, &leading.leadership.department, content);
+    Ok(leading.unless_ended(opened).await??)
 }
 
 /// Applies a plan from a checkpoint on.
 struct Applier<'a> {
     leading: &'a Leading,
     restore: &'a Restore,
-    wanted: &'a Snapshot,
-    live: &'a Snapshot,
+    wanted: &'a State,
+    live: &'a State,
 }
 
 impl Applier<'_> {

@@ -4,7 +4,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::names::Named;
 use super::{Fields, binary, cause, cause_of, date, executor, executor_of, long, opt_date, timestamp};
-use crate::domain::backup::{Backup, BackupContent, BackupProgress};
+use crate::domain::backup::{Backup, BackupContent, BackupProgress, Base};
 use crate::domain::copies::Copy;
 use crate::domain::epoch::Epoch;
 use crate::domain::history::{Chain, Sequence, Timeline};
@@ -57,9 +57,15 @@ pub(in crate::store) fn content_document(content: &BackupContent) -> Document {
         "taken_at": date(content.taken_at),
         "cluster_time": timestamp(content.cluster_time),
         "records": long(content.records),
-        "bytes": long(content.bytes),
-        "root": &content.root,
-        "snapshot": &content.snapshot,
+        "balance": content.balance,
+        "base": doc! {
+            "snapshot": &content.base.snapshot,
+            "sequence": content.base.sequence.0,
+            "taken_at": date(content.base.taken_at),
+            "records": long(content.base.records),
+            "bytes": long(content.base.bytes),
+            "root": &content.base.root,
+        },
         "unchanged": content.unchanged,
     }
 }
@@ -115,6 +121,7 @@ pub(in crate::store) fn read_backup(document: &Document) -> Result<Backup, Store
 
 fn read_content(fields: &Fields<'_>, field: &str) -> Result<BackupContent, StoreError> {
     let content = fields.sub(field)?;
+    let base = content.sub("base")?;
     Ok(BackupContent {
         timeline: Timeline(content.int("timeline")?),
         sequence: Sequence(content.int("sequence")?),
@@ -122,9 +129,15 @@ fn read_content(fields: &Fields<'_>, field: &str) -> Result<BackupContent, Store
         taken_at: content.time("taken_at")?,
         cluster_time: content.cluster_time("cluster_time")?,
         records: content.count("records")?,
-        bytes: content.count("bytes")?,
-        root: content.owned("root")?,
-        snapshot: content.owned("snapshot")?,
+        balance: content.int("balance")?,
+        base: Base {
+            snapshot: base.owned("snapshot")?,
+            sequence: Sequence(base.int("sequence")?),
+            taken_at: base.time("taken_at")?,
+            records: base.count("records")?,
+            bytes: base.count("bytes")?,
+            root: base.owned("root")?,
+        },
         unchanged: content.flag("unchanged")?,
     })
 }

@@ -17,6 +17,7 @@ pub(in crate::store) fn position_document(position: &Position) -> Document {
         "chain": binary(&position.chain.0),
         "time": date(position.time),
         "cluster_time": timestamp(position.cluster_time),
+        "balance": position.balance,
         "token": position.token.as_ref().map_or(Bson::Null, |token| binary(&token.0)),
     }
 }
@@ -33,6 +34,7 @@ pub(in crate::store) fn fresh_head(source: &Source, at: ClusterTime) -> Document
         chain: Chain::GENESIS,
         time: Timestamp::from_millis(i64::from(at.seconds) * 1000),
         cluster_time: at,
+        balance: 0,
         token: None,
     };
     let mut head = position_document(&begin);
@@ -68,6 +70,7 @@ pub(in crate::store) fn read_head(document: &Document) -> Result<Head, StoreErro
             chain: Chain(fields.hash("chain")?),
             time: fields.time("time")?,
             cluster_time: fields.cluster_time("cluster_time")?,
+            balance: fields.int("balance")?,
             token: fields.opt("token", Fields::bytes)?.map(StreamToken),
         },
         source: Source { replica_set_id: source.owned("replica_set_id")?, users_uuid: source.owned("users_uuid")? },

@@ -1,7 +1,7 @@
 //! Fences, the schedule, backups and restores.
 
 use super::{NOW, backup, department, drop_database, leader, leadership, store};
-use crate::domain::backup::{BackupContent, BackupProgress, BackupState};
+use crate::domain::backup::{BackupContent, BackupProgress, BackupState, Base};
 use crate::domain::clock::Timestamp;
 use crate::domain::copies::{Copy, CopyState};
 use crate::domain::epoch::Epoch;
@@ -35,9 +35,15 @@ fn content() -> BackupContent {
         taken_at: NOW,
         cluster_time: ClusterTime { seconds: 1, ordinal: 2 },
         records: 3,
-        bytes: 4,
-        root: "ab".to_owned(),
-        snapshot: "x.snap".to_owned(),
+        balance: 3,
+        base: Base {
+            snapshot: "x.snap".to_owned(),
+            sequence: Sequence(4),
+            taken_at: NOW,
+            records: 2,
+            bytes: 4,
+            root: "ab".to_owned(),
+        },
         unchanged: false,
     }
 }

@@ -113,6 +113,7 @@ async fn a_head_moves_only_from_its_own_chain() {
         chain: Chain([7; 32]),
         time: NOW,
         cluster_time: ClusterTime { seconds: 9, ordinal: 2 },
+        balance: 2,
         token: Some(StreamToken(vec![1, 2, 3])),
     };
     let journal = [JournalCopy { target: "t1".parse().unwrap(), through: Sequence(4) }];

@@ -1,0 +1,219 @@
+//! Makes what a backup consists of: a snapshot scanned from the records, a snapshot folded from the last one and the
+//! journal, or the last snapshot as it is with the journal after it.
+//!
+//! Rule: a snapshot only shortens the replay; whatever hinders the use of an older one, the records are scanned.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::halt::Halt;
+use super::leader::Leading;
+use crate::backup::journal;
+use crate::backup::journal_read::{JournalPlace, Point};
+use crate::backup::manifest::Manifest;
+use crate::backup::require_quorum;
+use crate::backup::state::State;
+use crate::backup::write::{SnapshotOf, SnapshotWriter};
+use crate::backup::{BackupError, Snapshot};
+use crate::domain::backup::{Backup, BackupContent, BackupProgress, Base};
+use crate::domain::basis::{Basis, basis};
+use crate::domain::cause::Cause;
+use crate::domain::copies::{Copy, CopyState};
+use crate::domain::history::{Position, Timeline};
+use crate::domain::ids::{BackupId, TargetName};
+use crate::domain::user::User;
+use crate::targets::layout::ObjectPath;
+
+/// How often the progress of a running backup is written.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+/// What a backup holds, and who holds it.
+#[derive(Debug)]
+pub(super) struct Captured {
+    pub(super) content: BackupContent,
+    pub(super) copies: Vec<Copy>,
+}
+
+/// The backup that is being made.
+struct Capture<'a> {
+    leading: &'a Leading,
+    id: &'a BackupId,
+    timeline: Timeline,
+    position: &'a Position,
+}
+
+/// Makes what a backup at a position consists of. The head covers the position.
+pub(super) async fn capture(
+    leading: &Leading,
+    backup: &Backup,
+    timeline: Timeline,
+    position: &Position,
+    previous: Option<&Backup>,
+) -> Result<Captured, Halt> {
+    let capture = Capture { leading, id: &backup.id, timeline, position };
+    let previous = previous.and_then(|previous| Some((previous, previous.content.as_ref()?)));
+    let outcome = match basis(backup.kind, previous.map(|(_, content)| content), timeline, position) {
+        Basis::Scan => return capture.scan().await,
+        Basis::Fold => capture.fold(previous.map(|(_, content)| content)).await,
+        Basis::Journal => capture.journal(previous).await,
+    };
+    match outcome {
+        Err(Halt::Failed(cause, _)) => {
+            info!(cause = cause.message, "the last snapshot cannot be used: the records are scanned");
+            capture.scan().await
+        }
+        outcome => outcome,
+    }
+}
+
+impl Capture<'_> {
+    fn place(&self) -> JournalPlace {
+        JournalPlace {
+            repository: self.leading.repository.clone(),
+            targets: self.leading.parts.targets.clone(),
+            department: self.leading.leadership.department.clone(),
+            timeline: self.timeline,
+        }
+    }
+
+    fn point(&self) -> Point {
+        Point { sequence: self.position.sequence, chain: self.position.chain }
+    }
+
+    /// The last snapshot with the journal after it: what is new is read back from each target, nothing else is touched.
+    async fn journal(&self, previous: Option<(&Backup, &BackupContent)>) -> Result<Captured, Halt> {
+        let Some((previous, last)) = previous else { return self.scan().await };
+        let from = Point { sequence: last.sequence, chain: last.chain };
+        let place = self.place();
+        let answers = self.leading.unless_ended(journal::verify(&place, from, self.point())).await?;
+        let now = self.leading.parts.clock.now();
+        let held = |target: &TargetName| previous.copies.iter().find(|copy| copy.target == *target);
+        let copies: Vec<Copy> = place
+            .targets
+            .iter()
+            .zip(answers)
+            .map(|(target, answer)| {
+                let before = held(target.name());
+                let cause = match before {
+                    Some(copy) if copy.state == CopyState::Present => answer.err(),
+                    Some(copy) => Some(copy.cause.clone().unwrap_or_else(owed)),
+                    None => Some(owed()),
+                };
+                let state = if cause.is_none() { CopyState::Present } else { CopyState::Owed };
+                Copy { target: target.name().clone(), state, verified_at: cause.is_none().then_some(now), cause }
+            })
+            .collect();
+        let failures: Vec<Option<Cause>> = copies.iter().map(|copy| copy.cause.clone()).collect();
+        require_quorum(&place.targets, &failures)?;
+        let grown = self.position.balance - last.balance;
+        let records = last.records.saturating_add_signed(grown);
+        let unchanged = last.sequence == self.position.sequence;
+        Ok(Captured { content: self.content(last.base.clone(), records, unchanged), copies })
+    }
+
+    /// A new snapshot out of the last one and the journal after it; no record is read.
+    async fn fold(&self, last: Option<&BackupContent>) -> Result<Captured, Halt> {
+        let Some(last) = last else { return self.scan().await };
+        let place = self.place();
+        let path = ObjectPath::from_stored(last.base.snapshot.clone());
+        let opening = async {
+            let base = Snapshot::open(&place.repository, &place.targets, &path).await?;
+            let (manifest, from) = (base.manifest().clone(), base.manifest().point());
+            let state = State::at(place, Some((base, from)), self.point()).await?;
+            Ok::<_, BackupError>((manifest, state))
+        };
+        let (manifest, state) = self.leading.unless_ended(opening).await??;
+        let records = last.records.saturating_add_signed(self.position.balance - last.balance);
+        let captured = self.snapshot(state.users(None), records, Some(&manifest)).await?;
+        if captured.content.records != records {
+            warn!(folded = captured.content.records, counted = records, "the snapshot has another number of records");
+        }
+        Ok(captured)
+    }
+
+    /// A new snapshot out of the records, as they are at the position's cluster time.
+    async fn scan(&self) -> Result<Captured, Halt> {
+        let parts = &self.leading.parts;
+        let department = &self.leading.leadership.department;
+        let total = parts.store.users.count(department).await?;
+        let cursors = parts.config.backup.scan_cursors;
+        let records = parts.store.users.scan_at(department, self.position.cluster_time, cursors);
+        self.snapshot(records.map(|batch| batch.map_err(BackupError::from)), total, None).await
+    }
+
+    async fn snapshot(
+        &self,
+        records: impl Stream<Item = Result<Vec<User>, BackupError>> + Send,
+        records_total: u64,
+        previous: Option<&Manifest>,
+    ) -> Result<Captured, Halt> {
+        let parts = &self.leading.parts;
+        let (progress, reported) = watch::channel(BackupProgress { records_total, ..BackupProgress::default() });
+        let writer = SnapshotWriter {
+            repository: self.leading.repository.clone(),
+            targets: parts.targets.clone(),
+            chunk_records: parts.config.backup.chunk_records,
+            clock: parts.clock.clone(),
+        };
+        let of = SnapshotOf {
+            department: self.leading.leadership.department.clone(),
+            timeline: self.timeline,
+            position: self.position.clone(),
+            epoch: self.leading.leadership.epoch,
+        };
+        let report = |done: BackupProgress| {
+            progress.send_replace(BackupProgress { records_total, ..done });
+        };
+        let written = tokio::select! {
+            written = writer.write(&of, records, previous, &self.leading.ended, report) => written?,
+            halt = report_progress(self.leading, self.id, reported) => return Err(halt),
+        };
+        let base = Base {
+            snapshot: written.path.as_str().to_owned(),
+            sequence: self.position.sequence,
+            taken_at: self.position.time,
+            records: written.manifest.records,
+            bytes: written.manifest.bytes,
+            root: written.manifest.root,
+        };
+        let records = base.records;
+        Ok(Captured { content: self.content(base, records, false), copies: written.copies })
+    }
+
+    fn content(&self, base: Base, records: u64, unchanged: bool) -> BackupContent {
+        BackupContent {
+            timeline: self.timeline,
+            sequence: self.position.sequence,
+            chain: self.position.chain,
+            taken_at: self.position.time,
+            cluster_time: self.position.cluster_time,
+            records,
+            balance: self.position.balance,
+            base,
+            unchanged,
+        }
+    }
+}
+
+fn owed() -> Cause {
+    Cause::new("owed", "The target does not hold the snapshot yet; its copy is caught up later.")
+}
+
+/// Writes progress as it comes; ends only when the leadership has.
+async fn report_progress(leading: &Leading, id: &BackupId, mut reported: watch::Receiver<BackupProgress>) -> Halt {
+    loop {
+        tokio::time::sleep(PROGRESS_EVERY).await;
+        if reported.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let progress = *reported.borrow_and_update();
+        if let Err(error) = leading.parts.store.backups.set_progress(&leading.leadership, id, progress).await
+            && let halt @ Halt::Ended = Halt::from(error)
+        {
+            return halt;
+        }
+    }
+}
