@@ -5,6 +5,7 @@ A process is named by its id and the moment it started, so that a recycled id is
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +29,15 @@ class Run:
         except FileNotFoundError:
             pass
 
+    def clear(self):
+        """Makes the folder anew; refuses one that holds something else."""
+        if os.path.isdir(self.folder) and os.listdir(self.folder) and not os.path.exists(self.path("processes.json")):
+            raise Failed(f"{self.folder} holds files that are not ours; name a folder that is new or empty.")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.makedirs(self.folder, mode=0o700)
+        self.processes = []
+        self._save()
+
     def path(self, *names):
         """A path inside the folder."""
         return os.path.join(self.folder, *names)
@@ -40,11 +50,11 @@ class Run:
             file.write(text)
         return path
 
-    def start(self, name, command, environment=None):
+    def start(self, name, command):
         """Starts a process that outlives us, in a session of its own, with its output in a log file."""
         with open(self.path(f"{name}.log"), "ab") as log:
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                                     start_new_session=True, env={**os.environ, **(environment or {})})
+                                     start_new_session=True, env=environment())
         self._children[child.pid] = child
         record = {"name": name, "pid": child.pid, "started": started(child.pid)}
         self.processes.append(record)
@@ -125,6 +135,11 @@ class Run:
     def _save(self):
         if os.path.isdir(self.folder):
             self.write("processes.json", json.dumps(self.processes, indent=1) + "\n")
+
+
+def environment():
+    """Our environment without the variables that would change the configuration of a replica."""
+    return {key: value for key, value in os.environ.items() if not key.upper().startswith("ROLLKEEPER")}
 
 
 def started(pid):

@@ -1,12 +1,14 @@
-"""The local stack: `python3 dev/stack.py up | down | demo | test-parts up | test-parts down | fetch`.
+"""The local stack: `python3 dev/stack.py up | down | demo | test-parts up | test-parts down | fetch |
+deny`.
 
-`up` and `down` keep three replicas running in `.stack/`; `demo` shows a failover in a stack of its own; `test-parts` are
+`up` and `down` keep three replicas running in `.stack/`, or in the folder that `ROLLKEEPER_STACK` names; `demo` shows a failover in a stack of its own; `test-parts` are
 the mongod and the ZooKeeper of a test run. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a part is missing.
 """
 
 import os
-import shutil
+import re
 import signal
+import subprocess
 import sys
 
 import demo
@@ -15,21 +17,27 @@ import replicas
 import services
 from procs import Failed, Run
 
-STACK = os.path.join(parts.ROOT, ".stack")
+STACK = os.path.abspath(os.environ.get("ROLLKEEPER_STACK") or os.path.join(parts.ROOT, ".stack"))
 TEST_PARTS = os.path.join(parts.ROOT, ".run", "parts")
 
 
 def up():
-    """Starts the stack, unless it runs."""
+    """Starts the stack without data, unless it runs."""
     run = Run(STACK)
-    if run.alive():
-        print(f"already running: {len(run.alive())} of {len(run.processes)} processes; `make down` stops them")
-        return
-    stack = replicas.start(run, backup_every="10s", range_records=1000)
-    for url in stack.urls:
+    alive = run.alive()
+    dead = [record["name"] for record in run.processes if record not in alive]
+    if alive and (dead or not os.path.exists(run.path("env"))):
+        raise Failed(f"The stack is not whole ({', '.join(dead) or 'start-up'} ended); `make down`, then `make up`.")
+    if alive:
+        print("already running; `make down` stops it")
+    else:
+        replicas.start(run, backup_every="10s", range_records=1000)
+    with open(run.path("env"), encoding="utf-8") as file:
+        urls = re.search('ROLLKEEPER_URLS="(.*)"', file.read())[1].split()
+    for url in urls:
         print(f"{url}  (documentation: {url}/docs)")
-    print(f"token: {stack.token_file}")
-    print(f"environment of clients: {run.path('env')}")
+    print(f"token: {run.path('token')}")
+    print(f"environment for clients: {run.path('env')}")
 
 
 def down():
@@ -43,15 +51,14 @@ def test_parts_up():
     run = Run(TEST_PARTS)
     if not run.processes or len(run.alive()) != len(run.processes):
         run.stop()
-        shutil.rmtree(run.folder, ignore_errors=True)
-        os.makedirs(run.folder)
+        run.clear()
         try:
             mongodb = services.start_mongod(run, "enableTestCommands=1")
             zookeeper = services.start_zookeeper(run)
         except BaseException:
             run.stop()
             raise
-        run.write("env", replicas.environment({
+        run.write("env", replicas.variables({
             "ROLLKEEPER_TEST_MONGODB_URI": f"mongodb://{mongodb}/?replicaSet=rs0",
             "ROLLKEEPER_TEST_ZOOKEEPER": zookeeper,
             "ROLLKEEPER_TEST_MONGOD": parts.mongod(),
@@ -71,7 +78,15 @@ def fetch():
     """Gets every part, and starts none."""
     parts.mongod()
     parts.zookeeper()
-    parts.tools("age-keygen", "zstd")
+    parts.tools("age-keygen", "zstd", "b3sum", "curl")
+    parts.cargo_deny()
+
+
+def deny():
+    """Checks licences, duplicates and sources of the dependencies; returns the exit code."""
+    command = [parts.cargo_deny(), "--locked", "--config", ".deny.toml", "--log-level", "error",
+               "check", "licenses", "bans", "sources"]
+    return subprocess.run(command, cwd=parts.ROOT, check=False).returncode
 
 
 COMMANDS = {
@@ -79,6 +94,7 @@ COMMANDS = {
     ("down",): down,
     ("demo",): demo.run,
     ("fetch",): fetch,
+    ("deny",): deny,
     ("test-parts", "up"): test_parts_up,
     ("test-parts", "down"): test_parts_down,
 }
