@@ -16,6 +16,7 @@ mod schedule;
 use std::sync::Arc;
 
 use tokio::sync::{OnceCell, mpsc};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backup::Repository;
@@ -44,9 +45,18 @@ pub struct Parts {
     pub tracker: TaskTracker,
 }
 
-/// Leads every department that the elections give to this replica, until the channel ends.
-pub async fn run(parts: Parts, mut claims: mpsc::Receiver<Claim>) {
-    while let Some(claim) = claims.recv().await {
+/// Leads every department that the elections give to this replica, until `stop`. What was won by then is still answered.
+pub async fn run(parts: Parts, mut claims: mpsc::Receiver<Claim>, stop: CancellationToken) {
+    loop {
+        let claim = tokio::select! {
+            claim = claims.recv() => claim,
+            // The elections, which hold the sender, live as long as we do; so the end has to come from this side.
+            () = stop.cancelled(), if !claims.is_closed() => {
+                claims.close();
+                continue;
+            }
+        };
+        let Some(claim) = claim else { return };
         parts.tracker.spawn(leader::lead(parts.clone(), claim));
     }
 }

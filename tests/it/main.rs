@@ -10,5 +10,6 @@ mod fence;
 mod harness;
 mod openapi;
 mod outages;
+mod shutdown;
 mod tidy;
 mod users;
