@@ -118,6 +118,10 @@ class Run:
                 for record in records:
                     self._signal(record, signal.SIGKILL)
             time.sleep(0.02)
+        for record in records:
+            child = self._children.pop(record["pid"], None)
+            if child is not None:
+                child.wait()
 
     def _signal(self, record, number):
         if self._alive(record):

@@ -3,6 +3,7 @@
 //! `make test` starts the shared parts and names them in `ROLLKEEPER_TEST_*`; the tests of `tidy` need none.
 
 mod departments;
+mod documents;
 mod failover;
 mod faults;
 mod fence;
