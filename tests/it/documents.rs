@@ -16,7 +16,7 @@ fn documents_and_comments_name_no_file_that_is_not_there() {
     let mut missing = Vec::new();
     for file in files.iter().filter(|file| is_text(file)) {
         let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-        for word in paths(&read(file), file.ends_with(".md")) {
+        for word in paths(&read(file), is_document(file)) {
             let places = [word.clone(), format!("src/{word}"), format!("{folder}/{word}"), format!("benches/{word}")];
             let there = places.iter().any(|place| root().join(place).exists());
             if !there && !names.contains(word.as_str()) {
@@ -31,7 +31,7 @@ fn documents_and_comments_name_no_file_that_is_not_there() {
 fn documents_name_no_make_target_that_is_not_there() {
     let makefile = read("Makefile");
     let mut unknown = Vec::new();
-    for file in files().iter().filter(|file| file.ends_with(".md")) {
+    for file in files().iter().filter(|file| is_document(file)) {
         for after in read(file).split("make ").skip(1) {
             let target: String = after.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
             let before = after.chars().nth(target.len());
@@ -48,7 +48,7 @@ fn documents_name_no_make_target_that_is_not_there() {
 #[test]
 fn documents_name_no_command_that_the_program_does_not_have() {
     let mut unknown = Vec::new();
-    for file in files().iter().filter(|file| file.ends_with(".md")) {
+    for file in files().iter().filter(|file| is_document(file)) {
         for after in read(file).split("`rollkeeper ").skip(1) {
             let line = after.split('`').next().unwrap_or_default();
             let words = line.split(' ').take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()));
@@ -69,10 +69,10 @@ fn the_rule_for_files_sees_what_it_looks_for() {
 }
 
 /// The words that are paths or names of files: in a document all, elsewhere those of comments.
-fn paths(text: &str, is_document: bool) -> Vec<String> {
+fn paths(text: &str, everywhere: bool) -> Vec<String> {
     let mut found = Vec::new();
     for line in text.lines() {
-        let prose = if is_document { Some(line) } else { comment(line) };
+        let prose = if everywhere { Some(line) } else { comment(line) };
         let split = |c: char| c.is_whitespace() || "`()[]{},;:\"'*|<>=".contains(c);
         for word in prose.unwrap_or_default().split(split) {
             let word = word.trim_end_matches(['.', '/']).trim_start_matches("./");
@@ -92,9 +92,14 @@ fn comment(line: &str) -> Option<&str> {
     own.or_else(|| line.split_once("// ").map(|(_, comment)| comment))
 }
 
+fn is_document(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|ending| ending == "md")
+}
+
 fn is_text(file: &str) -> bool {
-    let kinds = [".md", ".rs", ".py", ".sh", ".toml", ".yaml", "Makefile", "Dockerfile", ".dockerignore"];
-    kinds.iter().any(|kind| file.ends_with(kind)) && file != "tests/it/documents.rs"
+    let ending = Path::new(file).extension().and_then(|ending| ending.to_str()).unwrap_or(file);
+    let kinds = ["md", "rs", "py", "sh", "toml", "yaml", "Makefile", "Dockerfile", ".dockerignore"];
+    kinds.contains(&ending) && file != "tests/it/documents.rs"
 }
 
 /// The files of the top folder and of its folders of sources.
