@@ -13,4 +13,5 @@ mod openapi;
 mod outages;
 mod shutdown;
 mod tidy;
+mod told;
 mod users;
