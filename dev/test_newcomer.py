@@ -124,6 +124,8 @@ class Newcomer(unittest.TestCase):
     def test_up_tells_where_the_replicas_and_the_token_are(self):
         for url in variables()["ROLLKEEPER_URLS"].split():
             self.assertIn(f"{url}  (documentation: {url}/docs)", self.printed)
+            with urllib.request.urlopen(f"{url}/docs", timeout=10) as page:
+                self.assertEqual((page.status, page.headers.get_content_type()), (200, "text/html"))
         self.assertIn(f"token: {STACK}/token\n", self.printed)
         with open(os.path.join(STACK, "token"), encoding="utf-8") as file:
             self.assertEqual(file.read().strip(), variables()["ROLLKEEPER_TOKEN"])

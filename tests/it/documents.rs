@@ -1,4 +1,4 @@
-//! What the documents and comments name is there: files, make targets, commands, keys of the configuration.
+//! What the documents and comments name is there: files, modules, make targets, commands.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,6 +21,21 @@ fn documents_and_comments_name_no_file_that_is_not_there() {
             let there = places.iter().any(|place| root().join(place).exists());
             if !there && !names.contains(word.as_str()) {
                 missing.push(format!("{file} names {word}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn documents_name_no_module_that_is_not_there() {
+    let mut missing = Vec::new();
+    for file in files().iter().filter(|file| is_document(file)) {
+        for code in read(file).split('`').skip(1).step_by(2).filter(|code| !code.contains(char::is_whitespace)) {
+            let Some((top, module)) = code.trim_end_matches("::").split_once("::") else { continue };
+            let places = [format!("src/{top}/{module}.rs"), format!("src/{top}/{module}")];
+            if root().join("src").join(top).is_dir() && !places.iter().any(|place| root().join(place).exists()) {
+                missing.push(format!("{file} names {code}"));
             }
         }
     }
