@@ -54,7 +54,7 @@ class Run:
         """Starts a process that outlives us, in a session of its own, with its output in a log file."""
         with open(self.path(f"{name}.log"), "ab") as log:
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                                     start_new_session=True, env=environment())
+                                     start_new_session=True, env=clean_environment())
         self._children[child.pid] = child
         record = {"name": name, "pid": child.pid, "started": started(child.pid)}
         self.processes.append(record)
@@ -141,7 +141,7 @@ class Run:
             self.write("processes.json", json.dumps(self.processes, indent=1) + "\n")
 
 
-def environment():
+def clean_environment():
     """Our environment without the variables that would change the configuration of a replica."""
     return {key: value for key, value in os.environ.items() if not key.upper().startswith("ROLLKEEPER")}
 

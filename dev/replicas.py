@@ -9,7 +9,7 @@ import subprocess
 import parts
 import services
 from client import Client
-from procs import Failed, environment, free_ports
+from procs import Failed, clean_environment, free_ports
 
 NAMES = ["r1", "r2", "r3"]
 TARGETS = ["a", "b", "c"]
@@ -61,7 +61,7 @@ def _start(run, program, backup_every, range_records):
     for name in NAMES:
         run.wait_until(f"{name} is not ready", lambda at=name: stack.clients[at].status("/readyz") == 200, 60, name)
     run.wait_until("no replica leads the department default", lambda: leader(stack.clients["r1"], "default"), 60, *NAMES)
-    run.write("env", variables({
+    run.write("env", environment({
         "ROLLKEEPER_URLS": " ".join(urls),
         "ROLLKEEPER_TOKEN": token,
         "MONGODB_URI": mongodb,
@@ -79,7 +79,7 @@ def leader(client, department):
     return (answer or {}).get("leader")
 
 
-def variables(values):
+def environment(values):
     """Lines `KEY="value"`, which a shell can read."""
     return "".join(f'{key}="{value}"\n' for key, value in values.items())
 
@@ -117,6 +117,6 @@ def _identity(run):
 
 def _migrate(program, file):
     done = subprocess.run([program, "migrate", "--config", file], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          env=environment(), check=False)
+                          env=clean_environment(), check=False)
     if done.returncode != 0:
         raise Failed(f"`rollkeeper migrate` failed with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")

@@ -12,7 +12,6 @@ import mongo
 import parts
 from procs import free_ports
 
-
 MONGODB_VARIABLE = "DEV_MONGODB_URI"
 ZOOKEEPER_VARIABLE = "DEV_ZOOKEEPER_CONNECT"
 

@@ -1,8 +1,9 @@
-"""The local stack: `python3 dev/stack.py up | down | demo | test-parts up | test-parts down | fetch |
-deny`.
+"""The local stack, by command.
 
-`up` and `down` keep three replicas running in `.stack/`, or in the folder that `ROLLKEEPER_STACK` names; `demo` shows a failover in a stack of its own; `test-parts` are
-the mongod and the ZooKeeper of a test run. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a part is missing.
+`up` and `down` keep three replicas running in `.stack/`, or in the folder that `ROLLKEEPER_STACK` names; `demo` shows a
+failover in a stack of its own; `test-parts up` and `test-parts down` are the mongod and the ZooKeeper of a test run;
+`fetch` gets what all of them need; `deny` checks the dependencies. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a part
+is missing.
 """
 
 import os
@@ -24,11 +25,7 @@ TEST_PARTS = os.path.join(parts.ROOT, ".run", "parts")
 def up():
     """Starts the stack without data, unless it runs."""
     run = Run(STACK)
-    alive = run.alive()
-    dead = [record["name"] for record in run.processes if record not in alive]
-    if alive and (dead or not os.path.exists(run.path("env"))):
-        raise Failed(f"The stack is not whole ({', '.join(dead) or 'start-up'} ended); `make down`, then `make up`.")
-    if alive:
+    if is_up(run):
         print("already running; `make down` stops it")
     else:
         replicas.start(run, backup_every="10s", range_records=1000)
@@ -38,6 +35,17 @@ def up():
         print(f"{url}  (documentation: {url}/docs)")
     print(f"token: {run.path('token')}")
     print(f"environment for clients: {run.path('env')}")
+
+
+def is_up(run):
+    """Whether the whole stack runs; fails when a part of it does."""
+    alive = run.alive()
+    dead = [record["name"] for record in run.processes if record not in alive]
+    if alive and dead:
+        raise Failed(f"The stack is not whole ({', '.join(dead)} ended); `make down`, then `make up`.")
+    if alive and not os.path.exists(run.path("env")):
+        raise Failed("The stack is being started, or its start was interrupted; wait, or `make down`, then `make up`.")
+    return bool(alive)
 
 
 def down():
@@ -58,7 +66,7 @@ def test_parts_up():
         except BaseException:
             run.stop()
             raise
-        run.write("env", replicas.variables({
+        run.write("env", replicas.environment({
             "ROLLKEEPER_TEST_MONGODB_URI": f"mongodb://{mongodb}/?replicaSet=rs0",
             "ROLLKEEPER_TEST_ZOOKEEPER": zookeeper,
             "ROLLKEEPER_TEST_MONGOD": parts.mongod(),
@@ -104,7 +112,7 @@ def main():
     """Runs the command that the arguments name; returns the exit code."""
     command = COMMANDS.get(tuple(sys.argv[1:]))
     if command is None:
-        print(__doc__.splitlines()[0], file=sys.stderr)
+        print("usage: python3 dev/stack.py", " | ".join(map(" ".join, COMMANDS)), file=sys.stderr)
         return 2
     # So that what was started is stopped also when we are told to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
