@@ -5,11 +5,15 @@ A process is named by its id and the moment it started, so that a recycled id is
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
+
+
+PORTS = (20000, 32000)
 
 
 class Failed(Exception):
@@ -158,9 +162,18 @@ def started(pid):
 
 
 def free_ports(count):
-    """Ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports that nobody listens on now.
+
+    They lie below those that the system gives to outgoing connections: one of these could take the port before the server
+    does, and a client that waits for the server could even be connected with itself.
+    """
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(*PORTS)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        if port not in ports:
+            ports.append(port)
     return ports

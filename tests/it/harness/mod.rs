@@ -21,7 +21,10 @@ pub(crate) use stack::Stack;
 pub(crate) async fn eventually<T>(what: &str, timeout: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
-        if let Some(value) = probe().await {
+        let left = timeout.saturating_sub(begun.elapsed());
+        // A probe that hangs must not keep the test from saying what it waits for.
+        let value = tokio::time::timeout(left.max(Duration::from_secs(1)), probe()).await;
+        if let Ok(Some(value)) = value {
             return value;
         }
         assert!(begun.elapsed() < timeout, "not within {timeout:?}: {what}");
