@@ -124,26 +124,3 @@ async fn assert_no_effect_of_an_old_epoch(stack: &Stack) {
     assert!(epochs.is_sorted(), "{epochs:?}");
     assert!(epochs.first() < epochs.last(), "two leaders worked on it: {epochs:?}");
 }
-
-#[tokio::test]
-async fn when_the_leader_is_killed_during_a_backup_the_next_one_completes_it_and_no_partial_one_is_listed() {
-    let settings = Settings { replicas: 3, targets: 3, chunk_records: 16, ..Settings::default() };
-    let mut stack = Stack::start(settings).await;
-    stack.create_users("default", 6000).await;
-    let job = stack.client().post("/backups", json!({ "department": "default" })).await.expect(202);
-    let location = job.header("location").to_owned();
-    let running = eventually("the backup is running", Duration::from_mins(1), async || {
-        let job = stack.client().get(&location).await.expect(200).json;
-        (job["state"] == "running").then_some(job)
-    })
-    .await;
-    let id = running["executed_by"]["replica"].as_str().expect("have an id").to_owned();
-    stack.replica(&id).kill();
-    stack.replicas.retain(|replica| replica.id != id);
-    let complete = stack.ended(&location, "complete").await;
-    assert_ne!(complete["executed_by"]["replica"], running["executed_by"]["replica"], "{complete}");
-    assert_eq!(complete["records"], 6000, "{complete}");
-    let listed = stack.client().get("/backups?department=default").await.expect(200).json;
-    let items = listed["items"].as_array().expect("have items");
-    assert!(items.iter().all(|item| item["state"] == "complete"), "{listed}");
-}
