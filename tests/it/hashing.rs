@@ -12,7 +12,7 @@ use crate::harness::client::{Answer, Client};
 use crate::harness::settings::Settings;
 
 const BURST: usize = 60;
-const COSTLY: &str = "argon2 = { memory_kib = 32768, iterations = 4 }";
+const COSTLY: &str = "argon2 = { memory_kib = 19456, iterations = 2 }";
 
 /// Creates with a password, all at once; counts those that are answered.
 fn burst(client: &Client, answered: &Arc<AtomicUsize>) -> JoinSet<Answer> {

@@ -60,6 +60,11 @@ impl Changes {
         .await
     }
 
+    /// How many have arrived.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Change>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -214,8 +214,9 @@ fn drop_database(uri: &str, database: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("build a runtime");
     runtime.block_on(async {
         if let Ok(client) = mongodb::Client::with_uri_str(uri).await {
-            // What stays behind goes with the parts at the end of the run.
-            let _ = client.database(database).drop().await;
+            // What stays behind goes with the parts at the end of the run, so the open transaction of a killed replica
+            // is not waited for.
+            let _ = tokio::time::timeout(Duration::from_secs(1), client.database(database).drop()).await;
         }
     });
 }
