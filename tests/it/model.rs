@@ -1,5 +1,6 @@
 //! Backups against a model: each holds exactly the state as of its position, and the same records give the same root.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,9 +12,9 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::changes::{Changes, ClusterTime, state_at};
+use crate::harness::changes::{Change, Changes, ClusterTime, state_at};
 use crate::harness::client::Client;
-use crate::harness::records::hash_number;
+use crate::harness::records::{Records, hash_number};
 use crate::harness::settings::Settings;
 use crate::harness::{Stack, eventually};
 
@@ -23,7 +24,7 @@ const WRITERS: u64 = 4;
 const USERS: usize = 1200;
 
 /// Writes of one client until it is told to stop. Clients meet at the same ids and names, so refusals are a part of it.
-async fn write_on(client: Client, department: String, seed: u64, stop: CancellationToken) {
+pub(crate) async fn write_on(client: Client, department: String, seed: u64, stop: CancellationToken) {
     let mut random = StdRng::seed_from_u64(seed);
     while !stop.is_cancelled() {
         // Half of the ids are there at first, half are not.
@@ -58,7 +59,8 @@ async fn position(stack: &Stack, backup: &Value) -> (ClusterTime, usize) {
     ((at.time, at.increment), usize::try_from(sequence).expect("fit"))
 }
 
-async fn create(client: &Client, department: &str, id: &str) {
+/// Creates a user by its id.
+pub(crate) async fn create(client: &Client, department: &str, id: &str) {
     let new = json!({ "id": id, "department": department, "name": id, "password_hash": hash_number(1) });
     client.post("/users", new).await.expect(201);
 }
@@ -94,23 +96,34 @@ async fn users_written_while_backups_run_are_in_each_exactly_as_of_its_position(
 
         let mut meanwhile = 0;
         for (n, (backup, written_by_its_end)) in taken.iter().enumerate() {
-            let (at, sequence) = position(&stack, backup).await;
-            let (wanted, count) = state_at(&changes, at);
-            let found = stack.records_of_backup(backup).await;
-            assert!(found == wanted, "seed {seed}, backup {n}: {}", first_difference(&wanted, &found));
-            assert_eq!(backup["records"].as_u64(), Some(wanted.len() as u64), "seed {seed}: {backup}");
-            assert_eq!(sequence, count, "seed {seed}: a sequence is a number of changes");
-            let acknowledged = format!("{department}-before-{n}");
-            assert!(found.contains_key(&acknowledged), "what was acknowledged before the request is in it");
+            let count = assert_as_of_its_position(&stack, &changes, backup).await;
+            let acknowledged = position_of(&changes, &format!("{department}-before-{n}"));
+            assert!(acknowledged < count, "seed {seed}: what was acknowledged before the request is in it");
             meanwhile += written_by_its_end.saturating_sub(count);
         }
         assert!(meanwhile > 20, "seed {seed}: only {meanwhile} writes came while backups were under way");
     }
 }
 
-fn first_difference(wanted: &crate::harness::records::Records, found: &crate::harness::records::Records) -> String {
-    let mut ids: Vec<&String> = wanted.keys().chain(found.keys()).collect();
-    ids.sort();
+/// Insists that a backup holds the state that the changes give at its cluster time, each record whole, and that its
+/// sequence is the number of those changes, which is returned.
+pub(crate) async fn assert_as_of_its_position(stack: &Stack, changes: &[Change], backup: &Value) -> usize {
+    let (at, sequence) = position(stack, backup).await;
+    let (wanted, count) = state_at(changes, at);
+    let found = stack.records_of_backup(backup).await;
+    assert!(found == wanted, "{}", first_difference(&wanted, &found));
+    assert_eq!(backup["records"].as_u64(), Some(wanted.len() as u64), "{backup}");
+    assert_eq!(sequence, count, "a sequence is the number of changes up to it: {backup}");
+    count
+}
+
+/// How many changes came before the first one of a user.
+fn position_of(changes: &[Change], user: &str) -> usize {
+    changes.iter().position(|change| change.user == user).expect("know the user")
+}
+
+fn first_difference(wanted: &Records, found: &Records) -> String {
+    let ids: BTreeSet<&String> = wanted.keys().chain(found.keys()).collect();
     let differs = ids.into_iter().find(|id| wanted.get(*id) != found.get(*id));
     differs.map_or_else(String::new, |id| format!("wanted {:?}, found {:?}", wanted.get(id), found.get(id)))
 }

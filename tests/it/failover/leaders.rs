@@ -35,8 +35,8 @@ fn cap(departments: usize, replicas: usize) -> usize {
 async fn leaders_are_spread_over_the_replicas_also_after_one_of_them_is_killed() {
     let mut stack = Stack::start(Settings { replicas: 3, ..Settings::default() }).await;
     let client = stack.client();
-    let make = |n| async move { client.put(&format!("/departments/dept-{n}"), json!({})).await.expect(201) };
-    let made = (1..=DEPARTMENTS).map(make);
+    let department = |n| async move { client.put(&format!("/departments/dept-{n}"), json!({})).await.expect(201) };
+    let made = (1..=DEPARTMENTS).map(department);
     futures::future::join_all(made).await;
     let departments = DEPARTMENTS + 1;
     let counts = spread(&stack, departments).await;

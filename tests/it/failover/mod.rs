@@ -3,6 +3,7 @@
 
 mod backups;
 mod drain;
+mod history;
 mod leaders;
 mod restores;
 
