@@ -16,6 +16,7 @@ async fn a_backup_whose_leader_is_killed_is_completed_in_time_by_the_next_one_an
     let session_timeout = format!("{}s", SESSION_TIMEOUT.as_secs());
     let settings = Settings { replicas: 3, targets: 3, chunk_records: 16, session_timeout, ..Settings::default() };
     let mut stack = Stack::start(settings).await;
+    stack.first_slot_done().await;
     stack.create_users("default", USERS).await;
     let job = stack.client().post("/backups", json!({ "department": "default" })).await.expect(202);
     let location = job.header("location").to_owned();

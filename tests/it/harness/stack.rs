@@ -146,6 +146,15 @@ impl Stack {
         self.ended(job.header("location"), "complete").await
     }
 
+    /// Waits until the backup of the first slot is complete: after it, nothing happens by itself until the next slot.
+    pub(crate) async fn first_slot_done(&self) {
+        eventually("the backup of the first slot is complete", READY, async || {
+            let listed = self.client().get("/backups?department=default").await.expect(200).json;
+            listed["items"].as_array()?.iter().any(|backup| backup["kind"] == "scheduled").then_some(())
+        })
+        .await;
+    }
+
     /// Starts a restore, and returns the job as it was accepted.
     pub(crate) async fn restore(&self, body: Value) -> Answer {
         self.client().post("/restores", body).await.expect(202)
