@@ -1,14 +1,17 @@
 //! A replica that is asked to end (SIGTERM): it takes nothing new, answers what it has, and hands its leaderships over.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use reqwest::Method;
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::harness::client::{Answer, Client};
-use crate::harness::records::assert_same_content;
+use crate::harness::records::{assert_same_content, hash_number};
 use crate::harness::settings::Settings;
 use crate::harness::stack::leader_seen_by;
 use crate::harness::{Stack, eventually};
@@ -111,4 +114,66 @@ async fn a_replica_with_nothing_to_do_ends_at_once_when_asked_to() {
     let took = asked.elapsed();
     assert!(took < Duration::from_secs(2), "it ended {took:?} after the signal");
     assert!(!stack.replicas[0].log().contains("cut off"), "nothing had to be cut off");
+}
+
+/// Lines of an import, `imported-00000` first.
+fn lines(from: usize, to: usize) -> String {
+    let line = |n| json!({ "id": format!("imported-{n:05}"), "name": format!("Imported {n}"), "password_hash": hash_number(1) });
+    (from..to).map(|n| line(n).to_string() + "\n").collect()
+}
+
+/// Starts an import whose lines come through the returned channel; the request ends when that is dropped.
+fn import(url: &str, token: &str) -> (mpsc::Sender<Result<String, Infallible>>, JoinSet<reqwest::Result<String>>) {
+    let (sender, body) = mpsc::channel(4);
+    let request = reqwest::Client::builder().no_proxy().build().expect("build a client");
+    let request = request.post(format!("{url}/users/import")).bearer_auth(token);
+    let request = request.header("content-type", "application/x-ndjson");
+    let body = reqwest::Body::wrap_stream(ReceiverStream::new(body));
+    let mut answer = JoinSet::new();
+    answer.spawn(async move { request.body(body).send().await?.error_for_status()?.text().await });
+    (sender, answer)
+}
+
+/// Waits until an import has written something, asks the replica to end, and waits until it takes no connection.
+async fn ask_to_end_during_an_import(stack: &Stack) {
+    eventually("the import is under way", Duration::from_secs(30), async || {
+        (!stack.records("default").await.is_empty()).then_some(())
+    })
+    .await;
+    stack.replicas[0].terminate();
+    let stranger = Client::new(&stack.replicas[0].url, &stack.token);
+    eventually("no new connection is taken", Duration::from_secs(2), async || {
+        stranger.try_send(Method::GET, "/livez", &[], None).await.is_err_and(|error| error.is_connect()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_import_under_way_is_answered_to_its_last_line_before_the_replica_ends() {
+    let mut stack = Stack::start(Settings::default()).await;
+    let (body, mut answer) = import(&stack.replicas[0].url, &stack.token);
+    body.send(Ok(lines(0, 1500))).await.expect("send lines");
+    ask_to_end_during_an_import(&stack).await;
+    body.send(Ok(lines(1500, 2000))).await.expect("send more lines");
+    drop(body);
+    let results = answer.join_next().await.expect("have asked").expect("not panic").expect("be answered");
+    assert_eq!(results.lines().filter(|line| line.contains("\"created\"")).count(), 2000);
+    assert_eq!(stack.records("default").await.len(), 2000);
+    assert_eq!(stack.replicas[0].stop().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_off_in_sight_and_holds_the_end_up_only_for_so_long() {
+    let mut stack = Stack::start(Settings { http: ", drain_timeout = \"1s\"".to_owned(), ..Settings::default() }).await;
+    let (body, mut answer) = import(&stack.replicas[0].url, &stack.token);
+    body.send(Ok(lines(0, 1500))).await.expect("send lines");
+    let asked = Instant::now();
+    ask_to_end_during_an_import(&stack).await;
+    let code = eventually("the process has ended", Duration::from_secs(10), async || stack.replicas[0].ended()).await;
+    let took = asked.elapsed();
+    assert_eq!(code.code(), Some(0));
+    assert!(took >= Duration::from_secs(1), "it was not given its time: {took:?}");
+    let answer = answer.join_next().await.expect("have asked").expect("not panic");
+    assert!(answer.is_err(), "a client must see that results are missing: {answer:?}");
+    drop(body);
 }
