@@ -36,6 +36,9 @@ pub enum BackupError {
     /// A target or the database holds another repository.
     #[error("{0}")]
     OtherRepository(String),
+    /// It cannot be said yet which repository counts.
+    #[error("{0}")]
+    Undecided(String),
     /// The keys of the configuration are not valid.
     #[error("{0}")]
     Keys(String),
@@ -58,6 +61,7 @@ impl BackupError {
             Self::Damaged { .. } => "damaged",
             Self::WrongKey { .. } => "wrong_key",
             Self::OtherRepository(_) => "other_repository",
+            Self::Undecided(_) => "repository_undecided",
             Self::Keys(_) => "invalid_keys",
             Self::Target(_) => "target_failed",
             Self::Store(_) => "store_failed",

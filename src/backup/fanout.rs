@@ -14,7 +14,7 @@ use crate::domain::cause::Cause;
 use crate::targets::layout::ObjectPath;
 use crate::targets::{Target, Targets};
 
-use super::catalogue::bring;
+use super::repair::bring;
 use super::{BackupError, Repository};
 
 /// Objects that may be on their way to the quorum.

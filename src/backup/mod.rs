@@ -3,15 +3,16 @@
 //! Rules: nothing that lies on a target is believed before its MAC and its place are checked; memory is bounded by
 //! chunks, never by departments. File formats are this module's own and are frozen by golden tests.
 
-pub mod catalogue;
 pub mod chain;
 pub mod chunker;
 pub mod error;
 pub mod fanout;
 pub mod manifest;
+mod marker;
 pub mod merkle;
 pub mod plan;
 pub mod record;
+pub mod repair;
 pub mod repository;
 pub mod seal;
 pub mod snapshot;
@@ -20,6 +21,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+pub mod word;
 pub mod write;
 
 pub use error::BackupError;

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use age::x25519;
 use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::config::keys::KeysConfig;
@@ -19,8 +18,9 @@ use crate::domain::cause::Cause;
 use crate::domain::copies::TargetState;
 use crate::store::repository::{RepositoryRecord, StoredRepository};
 use crate::targets::layout::ObjectPath;
-use crate::targets::{Target, TargetError, Targets};
+use crate::targets::{Target, Targets};
 
+use super::marker::{self, get_or_put};
 use super::{BackupError, seal};
 
 /// Chunks that are sealed or opened at the same time.
@@ -66,14 +66,6 @@ impl Keys {
     }
 }
 
-/// `rollkeeper.json`.
-#[derive(Serialize, Deserialize)]
-struct Marker {
-    format: u32,
-    repository_id: String,
-    recipients: Vec<String>,
-}
-
 impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Repository").field("id", &self.inner.id).finish_non_exhaustive()
@@ -87,7 +79,8 @@ impl Repository {
     ///
     /// # Errors
     /// `Keys` when the identity or a recipient is not valid; `WrongKey` when the identity cannot open the secret;
-    /// `OtherRepository` when MongoDB knows none and the targets disagree; `Store` when MongoDB does not answer.
+    /// `OtherRepository` when MongoDB knows none and the targets disagree; `Undecided` when MongoDB knows none and a
+    /// target that may hold one does not answer; `Store` when MongoDB does not answer.
     pub async fn open(
         keys: &KeysConfig,
         identity: &SecretString,
@@ -98,7 +91,7 @@ impl Repository {
         let stored = if let Some(stored) = record.get().await? {
             stored
         } else {
-            let proposed = match found_on(targets).await? {
+            let proposed = match marker::found_on(targets).await? {
                 Some(found) => found,
                 None => make(&recipients)?,
             };
@@ -147,12 +140,10 @@ impl Repository {
     /// # Errors
     /// When the target does not answer or is foreign.
     pub async fn admit(&self, target: &Target) -> Result<(), BackupError> {
-        let marker = self.marker()?;
+        let marker = marker::format(&self.inner.id, &self.inner.recipients)?;
         let key = self.inner.sealed_secret.clone();
         let found_marker = get_or_put(target, &ObjectPath::repository(), marker).await?;
-        let same_id = serde_json::from_slice::<Marker>(&found_marker)
-            .is_ok_and(|found| found.format == 1 && found.repository_id == self.inner.id);
-        if !same_id {
+        if marker::read(&found_marker).is_none_or(|id| id != self.inner.id) {
             return Err(make_foreign(target, "rollkeeper.json names another repository"));
         }
         let found_key = get_or_put(target, &ObjectPath::repository_key(), key.clone()).await?;
@@ -162,12 +153,6 @@ impl Repository {
             return Err(make_foreign(target, "rollkeeper.key holds another repository secret"));
         }
         Ok(())
-    }
-
-    fn marker(&self) -> Result<Bytes, BackupError> {
-        let recipients = self.inner.recipients.iter().map(ToString::to_string).collect();
-        let marker = Marker { format: 1, repository_id: self.inner.id.clone(), recipients };
-        serde_json::to_vec(&marker).map(Bytes::from).map_err(|error| BackupError::Keys(error.to_string()))
     }
 
     /// The id of the repository.
@@ -236,36 +221,6 @@ fn unseal_secret(sealed: &[u8], identity: &x25519::Identity) -> Result<[u8; 32],
     plain
         .try_into()
         .map_err(|_| BackupError::Damaged { path: path.to_string(), reason: "it is not 32 bytes long".to_owned() })
-}
-
-/// The repository that the targets hold, when MongoDB knows none.
-async fn found_on(targets: &Targets) -> Result<Option<StoredRepository>, BackupError> {
-    let mut found: Option<StoredRepository> = None;
-    for target in targets.iter() {
-        let Ok(marker) = target.get(&ObjectPath::repository()).await else { continue };
-        let Ok(key) = target.get(&ObjectPath::repository_key()).await else { continue };
-        let marker: Marker = serde_json::from_slice(&marker).map_err(|_| {
-            BackupError::OtherRepository(format!("target `{}`: rollkeeper.json cannot be read", target.name()))
-        })?;
-        if found.as_ref().is_some_and(|other| other.id != marker.repository_id) {
-            return Err(BackupError::OtherRepository(
-                "the targets hold different repositories and MongoDB knows none; leave only targets of one".to_owned(),
-            ));
-        }
-        found.get_or_insert(StoredRepository { id: marker.repository_id, sealed_secret: key.to_vec() });
-    }
-    Ok(found)
-}
-
-async fn get_or_put(target: &Target, path: &ObjectPath, bytes: Bytes) -> Result<Bytes, TargetError> {
-    match target.get(path).await {
-        Err(error) if error.is_not_found() => match target.put(path, bytes.clone()).await {
-            // Another replica was faster: what it wrote counts.
-            Err(TargetError::Differs { .. }) => target.get(path).await,
-            outcome => outcome.map(|()| bytes),
-        },
-        outcome => outcome,
-    }
 }
 
 fn make_foreign(target: &Target, reason: &str) -> BackupError {

@@ -16,9 +16,9 @@ use super::txn::Txn;
 use crate::domain::backup::{Backup, BackupContent, BackupProgress, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
-use crate::domain::copies::Copy;
+use crate::domain::copies::{Copy, CopyState};
 use crate::domain::epoch::{Epoch, Executor, Leadership};
-use crate::domain::ids::{BackupId, DepartmentName};
+use crate::domain::ids::{BackupId, DepartmentName, TargetName};
 
 /// The `backups` collection.
 #[derive(Debug, Clone)]
@@ -245,6 +245,30 @@ impl Backups {
     pub async fn set_copies(&self, leadership: &Leadership, id: &BackupId, copies: &[Copy]) -> Result<(), StoreError> {
         let set = doc! { "copies": copies_array(copies) };
         self.set_fenced(leadership, id, BackupState::Complete, set).await
+    }
+
+    /// Marks the present copies of a target `missing` in every complete backup of the department, fenced in its filter.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn lose_copies(
+        &self,
+        leadership: &Leadership,
+        target: &TargetName,
+        cause: &Cause,
+    ) -> Result<(), StoreError> {
+        let filter = doc! {
+            "_id.department": leadership.department.as_str(),
+            "state": BackupState::Complete.name(),
+            "copies": { "$elemMatch": { "target": target.as_str(), "state": CopyState::Present.name() } },
+        };
+        let set = doc! {
+            "copies.$[lost].state": CopyState::Missing.name(),
+            "copies.$[lost].cause": cause_document(Some(cause)),
+        };
+        let lost = doc! { "lost.target": target.as_str(), "lost.state": CopyState::Present.name() };
+        let update = self.backups.update_many(not_above(filter, leadership), doc! { "$set": set });
+        write(update.array_filters(vec![lost])).await.map(drop)
     }
 
     /// Complete backups of a department with a copy that is not present, oldest first.

@@ -1,7 +1,8 @@
 //! Takes backups: the oldest open job first, each from its beginning by whoever leads now.
 //!
-//! Rule: `complete` is the last step, after the objects are durable on the quorum and read back, the head has moved, and
-//! the word on the backup lies beside it. A leader that dies before that leaves an open job and unlisted objects.
+//! Rules: `complete` is the last step, after the objects are durable on the quorum and read back, the head has moved,
+//! and the word on the backup lies beside it; a leader that dies before that leaves an open job and unlisted objects. The
+//! end of a lease drops scans and reads, never a transaction: its fence decides whether it commits.
 
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use super::follow::advance_head;
 use super::halt::{Halt, chain};
 use super::leader::{Leading, RETRY_AFTER};
 use crate::backup::Snapshot;
-use crate::backup::catalogue;
+use crate::backup::word;
 use crate::backup::write::{SnapshotOf, SnapshotWriter, Written};
 use crate::domain::backup::{Backup, BackupContent, BackupProgress, BackupState};
+use crate::domain::cause::Cause;
 use crate::domain::copies::Copy;
 use crate::domain::epoch::Executor;
 use crate::domain::history::{Position, Timeline};
@@ -45,19 +47,9 @@ pub(super) async fn run(leading: Leading) {
 
 async fn take_all(leading: &Leading) -> Result<(), Halt> {
     for backup in leading.parts.store.backups.open(&leading.leadership.department).await? {
-        let id = backup.id.clone();
-        let outcome = tokio::select! {
-            () = leading.ended.cancelled() => Err(Halt::Ended),
-            outcome = take(leading, backup) => outcome,
-        };
-        match outcome {
+        match take(leading, backup.clone()).await {
             Ok(()) => leading.pokes.catch_up.notify_one(),
-            Err(Halt::Failed(cause, copies)) => {
-                leading.check()?;
-                warn!(backup.id = %id, cause = cause.code, "the backup failed");
-                let now = leading.parts.clock.now();
-                leading.parts.store.backups.fail(&leading.leadership, &id, &cause, &copies, now).await?;
-            }
+            Err(Halt::Failed(cause, copies)) => fail(leading, backup, cause, &copies).await?,
             Err(halt) => return Err(halt),
         }
         // The restore that waits for its safety backup looks again.
@@ -66,12 +58,28 @@ async fn take_all(leading: &Leading) -> Result<(), Halt> {
     Ok(())
 }
 
+async fn fail(leading: &Leading, mut backup: Backup, cause: Cause, copies: &[Copy]) -> Result<(), Halt> {
+    leading.check()?;
+    warn!(backup.id = %backup.id, cause = cause.code, "the backup failed");
+    let parts = &leading.parts;
+    let now = parts.clock.now();
+    parts.store.backups.fail(&leading.leadership, &backup.id, &cause, copies, now).await?;
+    let timeline = leading.head.lock().await.timeline;
+    backup.state = BackupState::Failed;
+    backup.attempt += 1;
+    backup.executed_by = Some(Executor::from(&leading.leadership));
+    backup.finished_at = Some(now);
+    backup.cause = Some(cause);
+    let told = word::tell_failed(&leading.repository, &parts.targets, timeline, &backup);
+    Ok(leading.unless_ended(told).await??)
+}
+
 async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     leading.check()?;
     let parts = &leading.parts;
     let started = parts.clock.now();
     let marker = parts.store.backups.take(&leading.leadership, &backup.id, started).await?;
-    let position = leading.follower.position_of(&marker).await?;
+    let position = leading.unless_ended(leading.follower.position_of(&marker)).await??;
     let timeline = leading.head.lock().await.timeline;
     let previous = parts.store.backups.newest_complete(&leading.leadership.department).await?;
     let written = write(leading, &backup.id, timeline, &position, previous.as_ref()).await?;
@@ -87,8 +95,8 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     backup.executed_by = Some(Executor::from(&leading.leadership));
     backup.started_at = Some(started);
     backup.content = Some(content.clone());
-    let n = backup.attempt;
-    let told = catalogue::tell(&leading.repository, &parts.targets, timeline, &backup, n, &written.copies).await;
+    backup.finished_at = Some(parts.clock.now());
+    let told = word::tell(&leading.repository, &parts.targets, timeline, &backup, &written.copies).await;
     let copies = told.map_err(|error| failed_with(error.into(), written.copies))?;
 
     leading.check()?;

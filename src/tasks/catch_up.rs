@@ -1,29 +1,48 @@
 //! Brings owed copies to targets that are back: oldest backup first, each object after what it refers to.
+//!
+//! Rule: what a target is said to hold is looked at now and then, so that an emptied or replaced disk is noticed.
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::halt::{Halt, chain};
 use super::leader::{Leading, RETRY_AFTER};
-use crate::backup::catalogue;
+use crate::backup::repair;
 use crate::domain::backup::Backup;
 use crate::domain::cause::Cause;
 use crate::domain::copies::CopyState;
+use crate::targets::layout::ObjectPath;
 
 /// How often targets that owe something are tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked whether targets still hold what they held.
+const LOSS_EVERY: Duration = Duration::from_mins(1);
 /// Backups looked at in one round.
 const ROUND_MAX: usize = 100;
 
 /// Catches up until the leadership ends.
 pub(super) async fn run(leading: Leading) {
+    let mut loss_looked_for: Option<Instant> = None;
     loop {
+        let look_for_loss = loss_looked_for.is_none_or(|at| at.elapsed() >= LOSS_EVERY);
+        let round = async {
+            if look_for_loss {
+                notice_loss(&leading).await?;
+            }
+            catch_up(&leading).await
+        };
         let wait = match tokio::select! {
             () = leading.ended.cancelled() => return,
-            outcome = catch_up(&leading) => outcome,
+            outcome = round => outcome,
         } {
-            Ok(()) => LOOK_EVERY,
+            Ok(()) => {
+                if look_for_loss {
+                    loss_looked_for = Some(Instant::now());
+                }
+                LOOK_EVERY
+            }
             Err(Halt::Ended) => return leading.give_up(),
             Err(halt) => {
                 warn!(?halt, "catch up owed copies: tried again");
@@ -34,6 +53,25 @@ pub(super) async fn run(leading: Leading) {
             return;
         }
     }
+}
+
+/// Marks every copy of a target missing that lacks the newest manifest that it is said to hold.
+async fn notice_loss(leading: &Leading) -> Result<(), Halt> {
+    let parts = &leading.parts;
+    let newest = parts.store.backups.newest_complete(&leading.leadership.department).await?;
+    let Some(Backup { content: Some(content), copies, .. }) = newest else { return Ok(()) };
+    let manifest = ObjectPath::from_stored(content.snapshot);
+    for copy in copies.iter().filter(|copy| copy.state == CopyState::Present) {
+        let Some(target) = parts.targets.get(&copy.target) else { continue };
+        if !matches!(target.size(&manifest).await, Ok(None)) {
+            continue;
+        }
+        warn!(target = %copy.target, "the target has lost what it held: its copies are made again");
+        let cause = Cause::new("copies_lost", "The target no longer has the newest backup; its copies are made again.");
+        leading.check()?;
+        parts.store.backups.lose_copies(&leading.leadership, &copy.target, &cause).await?;
+    }
+    Ok(())
 }
 
 async fn catch_up(leading: &Leading) -> Result<(), Halt> {
@@ -60,7 +98,7 @@ async fn bring(leading: &Leading, backup: &mut Backup, out_of_reach: &mut Vec<St
             continue;
         }
         let outcome = match leading.repository.admit(target).await {
-            Ok(()) => catalogue::catch_up(&leading.repository, &leading.parts.targets, &shown, target).await,
+            Ok(()) => repair::catch_up(&leading.repository, &leading.parts.targets, &shown, target).await,
             Err(error) => Err(error),
         };
         match outcome {

@@ -1,11 +1,11 @@
-//! The fence decides: a range of a restore that is under way while the next leader takes over does not commit, and the
-//! same test sees it commit in a build whose fence comparison is taken out.
+//! The fence decides: a range of a restore, or the end of a backup, that is under way while the next leader takes over
+//! does not commit, and the same tests see it commit in a build whose fence comparison is taken out.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::settings::Settings;
 use crate::harness::{Stack, eventually, variable};
@@ -25,6 +25,19 @@ async fn without_the_fence_comparison_a_range_of_a_frozen_leader_commits_after_t
     assert!(stale_ranges_after_a_takeover(binary).await > 0, "the test above could not go red");
 }
 
+#[tokio::test]
+async fn no_backup_of_a_frozen_leader_is_listed_after_the_next_leader_has_claimed() {
+    let (frozen, listed) = epochs_of_a_backup_over_a_takeover(Settings::default().binary).await;
+    assert!(listed > frozen, "epoch {frozen} was frozen, and the backup is of epoch {listed}");
+}
+
+#[tokio::test]
+async fn without_the_fence_comparison_a_backup_of_a_frozen_leader_is_listed_after_the_claim() {
+    let binary = PathBuf::from(variable("ROLLKEEPER_TEST_UNFENCED"));
+    let (frozen, listed) = epochs_of_a_backup_over_a_takeover(binary).await;
+    assert_eq!(listed, frozen, "the test above could not go red");
+}
+
 /// Freezes a leader whose transaction is at its fence, lets another one claim, thaws it, and counts the ranges of the
 /// old epoch that were committed after the claim.
 async fn stale_ranges_after_a_takeover(binary: PathBuf) -> usize {
@@ -35,34 +48,76 @@ async fn stale_ranges_after_a_takeover(binary: PathBuf) -> usize {
     for user in stack.all_users("default").await.iter().step_by(10) {
         stack.client().delete(&format!("/users/{}", user["id"].as_str().expect("have an id"))).await.expect(204);
     }
-    let mongo = mongodb::Client::with_uri_str(&stack.place.mongodb).await.expect("connect to MongoDB");
-    let database = mongo.database(&stack.place.database);
+    let database = connect(&stack).await;
     let body = json!({ "from": { "backup_id": backup["id"] }, "apply": true });
     let location = stack.restore(body).await.header("location").to_owned();
-    let old = eventually("the restore is under way", Duration::from_mins(1), async || {
-        let job = stack.client().get(&location).await.expect(200).json;
-        (job["progress"]["changes_done"].as_u64()? > 0).then(|| job["executed_by"].clone())
+    let old = under_way(&stack, &location, "changes_done").await;
+    take_over(&mut stack, &database, &old).await;
+    let committed = count(&database, old.epoch).await;
+    stack.replica(&old.replica).thaw();
+    ended_for_another(&stack, &location, &old).await;
+    count(&database, old.epoch).await - committed
+}
+
+/// Freezes a leader that is about to list a backup, lets another one claim, and thaws it: the frozen epoch, and the one
+/// whose backup is listed in the end.
+async fn epochs_of_a_backup_over_a_takeover(binary: PathBuf) -> (i64, i64) {
+    let settings = Settings { replicas: 2, chunk_records: 16, own_mongod: true, binary, ..Settings::default() };
+    let mut stack = Stack::start(settings).await;
+    stack.create_users("default", 3000).await;
+    let database = connect(&stack).await;
+    let body = json!({ "department": "default" });
+    let location = stack.client().post("/backups", body).await.expect(202).header("location").to_owned();
+    let old = under_way(&stack, &location, "records_done").await;
+    take_over(&mut stack, &database, &old).await;
+    stack.replica(&old.replica).thaw();
+    let job = ended_for_another(&stack, &location, &old).await;
+    (old.epoch, job["executed_by"]["epoch"].as_i64().expect("have an epoch"))
+}
+
+/// A leadership that is going to be stale.
+struct Old {
+    replica: String,
+    epoch: i64,
+}
+
+/// Waits until a job has made progress, and tells who carries it out.
+async fn under_way(stack: &Stack, location: &str, progress: &str) -> Old {
+    let by = eventually("the job is under way", Duration::from_mins(1), async || {
+        let job = stack.client().get(location).await.expect(200).json;
+        assert_ne!(job["state"], "complete", "too early to be in the middle: {job}");
+        (job["progress"][progress].as_u64()? > 0).then(|| job["executed_by"].clone())
     })
     .await;
-    let (id, epoch) = (old["replica"].as_str().expect("have an id"), old["epoch"].as_i64().expect("have an epoch"));
+    let replica = by["replica"].as_str().expect("have an id").to_owned();
+    Old { replica, epoch: by["epoch"].as_i64().expect("have an epoch") }
+}
 
-    hold_the_fence_statement(&mongo, &stack.place.database, id).await;
-    stack.replica(id).freeze();
+/// Freezes a leader whose next transaction has come to its fence, and returns when another one has claimed.
+async fn take_over(stack: &mut Stack, database: &mongodb::Database, old: &Old) {
+    hold_the_fence_statement(database, &old.replica).await;
+    stack.replica(&old.replica).freeze();
     let fences = database.collection::<Document>("fences");
     eventually("another leader has claimed the fence", Duration::from_mins(1), async || {
         let fence = fences.find_one(doc! { "_id": "default" }).await.expect("read the fence")?;
-        (fence.get_i64("epoch").expect("have an epoch") > epoch).then_some(())
+        (fence.get_i64("epoch").expect("have an epoch") > old.epoch).then_some(())
     })
     .await;
-    let committed = count(&database, epoch).await;
-    stack.replica(id).thaw();
-    let living = stack.replicas.iter().find(|replica| replica.id != id).expect("have another").client.clone();
-    eventually("the restore has ended", Duration::from_mins(1), async || {
-        let job = living.get(&location).await.expect(200).json;
-        (job["state"] == "complete").then_some(())
+}
+
+/// The job as it is complete, asked of a replica that was never frozen.
+async fn ended_for_another(stack: &Stack, location: &str, old: &Old) -> Value {
+    let living = &stack.replicas.iter().find(|replica| replica.id != old.replica).expect("have another").client;
+    eventually("the job has ended", Duration::from_mins(1), async || {
+        let job = living.get(location).await.expect(200).json;
+        (job["state"] == "complete").then_some(job)
     })
-    .await;
-    count(&database, epoch).await - committed
+    .await
+}
+
+async fn connect(stack: &Stack) -> mongodb::Database {
+    let mongo = mongodb::Client::with_uri_str(&stack.place.mongodb).await.expect("connect to MongoDB");
+    mongo.database(&stack.place.database)
 }
 
 /// Ranges that an epoch has committed.
@@ -73,10 +128,10 @@ async fn count(database: &mongodb::Database, epoch: i64) -> usize {
 }
 
 /// Holds the next fence statement of a replica up inside the server, and returns when it has arrived there.
-async fn hold_the_fence_statement(mongo: &mongodb::Client, database: &str, replica: &str) {
-    let admin = mongo.database("admin");
+async fn hold_the_fence_statement(database: &mongodb::Database, replica: &str) {
+    let admin = database.client().database("admin");
     let data = doc! {
-        "failCommands": ["findAndModify"], "namespace": format!("{database}.fences"), "appName": replica,
+        "failCommands": ["findAndModify"], "namespace": format!("{}.fences", database.name()), "appName": replica,
         "blockConnection": true, "blockTimeMS": HELD_MS,
     };
     let set = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };

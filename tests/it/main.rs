@@ -15,4 +15,5 @@ mod openapi;
 mod outages;
 mod schedule;
 mod tidy;
+mod told;
 mod users;

@@ -1,0 +1,82 @@
+//! Repairs targets: brings what one owes, lacks or has damaged from another that has it whole.
+
+use bytes::Bytes;
+
+use crate::domain::backup::Backup;
+use crate::targets::layout::ObjectPath;
+use crate::targets::{Target, Targets};
+
+use super::seal::{Header, Kind, damaged, is_named_for};
+use super::snapshot::{Snapshot, check_chunk, read_manifest};
+use super::write::read_named;
+use super::{BackupError, Repository};
+
+/// Brings an owed copy of a complete backup to a target: every chunk that it lacks, then the manifest, then the word on
+/// the backup, each read from another target, and verified there.
+///
+/// # Errors
+/// When no other target can give an object, or the target fails.
+pub async fn catch_up(
+    repository: &Repository,
+    targets: &Targets,
+    backup: &Backup,
+    target: &Target,
+) -> Result<(), BackupError> {
+    repository.admit(target).await?;
+    let Some(content) = &backup.content else { return Ok(()) };
+    let path = ObjectPath::from_stored(content.snapshot.clone());
+    let snapshot = Snapshot::open(repository, targets, &path).await?;
+    let manifest = snapshot.manifest();
+    for chunk in &manifest.chunks {
+        let at = manifest.chunk_path(chunk);
+        ensure(targets, target, &at).await?;
+        check_chunk(repository, manifest, chunk, target.get(&at).await?).await?;
+    }
+    ensure(targets, target, &path).await?;
+    read_manifest(repository, target, &path).await?;
+    let folder = ObjectPath::backup_folder(&backup.department, content.timeline, &backup.id);
+    let mut words: Vec<ObjectPath> = Vec::new();
+    for other in targets.iter() {
+        // A target that is down tells nothing; the others do.
+        words.extend(other.list(&folder).await.unwrap_or_default());
+    }
+    words.sort();
+    words.dedup();
+    let place = Header::new(Kind::Backup, &backup.department, content.timeline);
+    for word in words {
+        let sealed = match read_named(target, &word).await {
+            Ok(sealed) => sealed,
+            Err(_) => find_named(targets, &word).await?,
+        };
+        // A planted word is left where it is, and goes nowhere else.
+        if repository.unseal(&word, &sealed, &place).is_ok() {
+            ensure(targets, target, &word).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn ensure(targets: &Targets, target: &Target, path: &ObjectPath) -> Result<(), BackupError> {
+    match read_named(target, path).await {
+        Ok(_) => Ok(()),
+        Err(BackupError::Target(error)) if !error.is_not_found() => Err(error.into()),
+        Err(_) => bring(targets, target, path).await,
+    }
+}
+
+/// Copies an object whose name is trusted from any target that has it whole, over a damaged or missing one, and reads
+/// it back.
+pub(super) async fn bring(targets: &Targets, target: &Target, path: &ObjectPath) -> Result<(), BackupError> {
+    let sealed = find_named(targets, path).await?;
+    target.repair(path, sealed).await?;
+    read_named(target, path).await.map(|_| ())
+}
+
+async fn find_named(targets: &Targets, path: &ObjectPath) -> Result<Bytes, BackupError> {
+    let accept =
+        |sealed: Bytes| if is_named_for(path, &sealed) { Ok(sealed) } else { Err(damaged(path, "no copy is whole")) };
+    targets.read(path, accept).await.map_err(|error| match error {
+        crate::targets::ReadError::Target(error) => error.into(),
+        crate::targets::ReadError::Refused(error) => error,
+    })
+}
