@@ -213,16 +213,13 @@ impl Import {
         let mut lines = Lines::default();
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let chunk = tokio::select! {
-                () = self.app.shutdown.token.cancelled() => None,
-                chunk = chunks.next() => chunk,
-            };
+            // A replica that shuts down does not stop here: a stream of results that just ended would look whole.
+            let chunk = chunks.next().await;
             let last = chunk.is_none();
             match chunk {
                 Some(Ok(chunk)) => lines.push(&chunk),
                 // The client broke off: its last line may be half a record.
                 Some(Err(_)) => return,
-                None if self.app.shutdown.token.is_cancelled() => return,
                 None => lines.end(),
             }
             while let Some(line) = lines.next() {

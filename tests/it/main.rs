@@ -9,8 +9,12 @@ mod faults;
 mod fence;
 #[expect(dead_code, reason = "the harness offers more than the tests of today need")]
 mod harness;
+mod hashing;
+mod jobs;
+mod model;
 mod openapi;
 mod outages;
+mod schedule;
 mod shutdown;
 mod tidy;
 mod told;

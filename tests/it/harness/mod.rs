@@ -2,10 +2,12 @@
 //!
 //! Rule: `eventually` is the only way to wait; no test sleeps.
 
+pub(crate) mod changes;
 pub(crate) mod client;
 pub(crate) mod parts;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod records;
 pub(crate) mod replica;
 pub(crate) mod settings;
 pub(crate) mod stack;

@@ -12,6 +12,8 @@ pub(crate) struct Settings {
     pub(crate) backup_every: String,
     pub(crate) range_records: usize,
     pub(crate) chunk_records: u32,
+    /// More of `[http]`, each key with a comma before it.
+    pub(crate) http: String,
     pub(crate) extra: String,
     pub(crate) binary: PathBuf,
     pub(crate) own_mongod: bool,
@@ -28,6 +30,7 @@ impl Default for Settings {
             backup_every: "1h".to_owned(),
             range_records: 1000,
             chunk_records: 4096,
+            http: String::new(),
             extra: String::new(),
             binary: PathBuf::from(env!("CARGO_BIN_EXE_rollkeeper")),
             own_mongod: false,
@@ -52,14 +55,14 @@ impl Settings {
     pub(crate) fn toml(&self, place: &Place, folder: &Path, index: usize, port: u16) -> String {
         let Place { mongodb, database, chroot, recipient, .. } = place;
         let zookeeper = self.zookeeper_of.get(&index).unwrap_or(&place.zookeeper);
-        let Self { session_timeout, backup_every, range_records, chunk_records, extra, .. } = self;
+        let Self { session_timeout, backup_every, range_records, chunk_records, http, extra, .. } = self;
         let id = index + 1;
         let folder = folder.display();
         let target = |n| format!("[[targets.list]]\nname = \"t{n}\"\nurl = \"file://{folder}/targets/t{n}\"\n");
         let targets = (1..=self.targets).map(target).collect::<Vec<_>>().concat();
         format!(
             "replica = {{ id = \"r{id}\", url = \"http://127.0.0.1:{port}\" }}\n\
-             http = {{ listen = \"127.0.0.1:{port}\" }}\n\
+             http = {{ listen = \"127.0.0.1:{port}\"{http} }}\n\
              mongodb = {{ uri = \"{mongodb}\", database = \"{database}\" }}\n\
              keys = {{ recipients = [\"{recipient}\"], identity_file = \"{folder}/identity\" }}\n\
              backup = {{ backup_every = \"{backup_every}\", chunk_records = {chunk_records} }}\n\
