@@ -2,6 +2,10 @@
 //!
 //! `make test` starts the shared parts and names them in `ROLLKEEPER_TEST_*`; the tests of `tidy` need none.
 
+mod bad_fields;
+mod bad_headers;
+mod bad_import;
+mod bad_input;
 mod departments;
 mod failover;
 mod faults;
