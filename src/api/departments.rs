@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{require, require_scope};
 use super::cursor;
-use super::extract::{IfMatch, IfNoneMatch, Json, Path, PathText, Query, not_null};
+use super::extract::{IfMatch, IfNoneMatch, Json, Path, PathText, Query, not_null, object_not_null};
 use super::pages::PageRequest;
 use super::problem::{Kind, Problem, Problems};
 use super::users::{contended, etag};
@@ -92,7 +92,7 @@ impl Known {
 #[schema(example = json!({"policy": {"backup_every": "10s"}}))]
 pub struct DepartmentRequest {
     /// The policy; absent keeps the present one, or takes the default.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "object_not_null")]
     #[schema(nullable = false)]
     policy: Option<PolicyRequest>,
 }

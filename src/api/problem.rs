@@ -215,6 +215,11 @@ impl Problem {
         &self.detail
     }
 
+    /// The fields that are not valid.
+    pub fn errors(&self) -> &[FieldProblem] {
+        &self.errors
+    }
+
     fn log(&self) {
         let mut chain = Vec::new();
         let mut next: Option<&(dyn Error + 'static)> = self.source.as_deref().map(|source| source as _);

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{limit_to, require, require_scope};
 use super::cursor;
-use super::extract::{IfMatch, Json, Path, Query, Tags, not_null, parameter};
+use super::extract::{IfMatch, Json, Path, Query, Tags, not_null, object, parameter};
 use super::jobs::{accepted, fresh_uuid, list_parameter, preferred_wait, wait_for, waiting_cause};
 use super::pages::PageRequest;
 use super::problem::{FieldProblem, Kind, Problem, Problems};
@@ -35,6 +35,7 @@ use crate::store::restores::RestoreFilter;
 #[schema(example = json!({"from": {"backup_id": "019aaf5c-2f3e-7d10-8a55-0c6f3f2b9a01"}}))]
 pub struct RestoreRequest {
     /// The restore point.
+    #[serde(deserialize_with = "object")]
     from: RestoreFrom,
     /// Only these users, at most 10,000; absent means all.
     #[serde(default, deserialize_with = "not_null")]

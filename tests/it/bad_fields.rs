@@ -211,7 +211,8 @@ async fn a_policy_takes_whole_seconds_from_ten_seconds_to_thirty_one_days() {
     for every in ["0s", "9s", "32d", "31d 1s", "10500ms", "10s 1ns", "1year", "292471208677y"] {
         put(every).await.expect_field("/policy/backup_every", "invalid_backup_every");
     }
-    for every in ["", "-1s", "1e9d", "10", "ten seconds", "10x", "99999999999999999999y", "18446744073709551615d", "∞"] {
+    for every in ["", "-1s", "1e9d", "10", "ten seconds", "10x", "99999999999999999999y", "18446744073709551615d", "∞"]
+    {
         put(every).await.expect_field("/policy/backup_every", "invalid_duration");
     }
     let after = stack.client().get("/departments/sales").await.expect(200).json;

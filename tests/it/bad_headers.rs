@@ -185,7 +185,8 @@ async fn a_wrong_method_names_the_right_ones_and_a_wrong_media_type_is_415() {
         assert_eq!(sent.join(","), allowed, "{method} {path}");
     }
     let body = json!({ "name": "Ada", "password": "correct horse battery" }).to_string();
-    let types = ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "multipart/form-data", "*/*"];
+    let types =
+        ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "multipart/form-data", "*/*"];
     for media in types.iter().chain(&["application/merge-patch+json", "application/problem+json", "\u{e9}"]) {
         let headers = [("content-type", *media)];
         let answer = client.send(Method::POST, "/users", &headers, Some(body.clone())).await;

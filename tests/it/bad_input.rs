@@ -190,6 +190,16 @@ async fn a_field_of_the_wrong_shape_is_named_and_its_value_is_not_repeated() {
     stack.client().post("/restores", nested).await.expect_field("/from/sequence", "unknown_field");
     let policy = json!({ "policy": { "backup_every": 10 } });
     stack.client().put("/departments/sales", policy).await.expect_field("/policy/backup_every", "wrong_type");
+    // An array does not stand for an object, although its items would fit the fields in their order.
+    for (path, body) in [("/backups", json!(["default"])), ("/users", json!(["u1", "default", "Ada", "correct horse"]))]
+    {
+        stack.client().post(path, body).await.expect_field("", "wrong_type");
+    }
+    stack.client().put("/departments/sales", json!([])).await.expect_field("", "wrong_type");
+    stack.client().put("/departments/sales", json!({ "policy": ["10s"] })).await.expect_field("/policy", "wrong_type");
+    let from = json!({ "from": ["0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f"] });
+    stack.client().post("/restores", from).await.expect_field("/from", "wrong_type");
     assert!(stack.all_users("default").await.is_empty());
     stack.client().get("/departments/sales").await.expect_problem(404, "not_found");
+    assert_eq!(stack.client().get("/restores").await.expect(200).json["items"], json!([]));
 }
