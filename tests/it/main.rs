@@ -10,6 +10,7 @@ mod departments;
 mod failover;
 mod faults;
 mod fence;
+mod fuzz;
 #[expect(dead_code, reason = "the harness offers more than the tests of today need")]
 mod harness;
 mod openapi;
