@@ -150,16 +150,21 @@ impl Repository {
         let marker = self.marker()?;
         let key = self.inner.sealed_secret.clone();
         let found_marker = get_or_put(target, &ObjectPath::repository(), marker).await?;
-        let same_id = serde_json::from_slice::<Marker>(&found_marker)
-            .is_ok_and(|found| found.format == 1 && found.repository_id == self.inner.id);
-        if !same_id {
-            return Err(make_foreign(target, "rollkeeper.json names another repository"));
+        match serde_json::from_slice::<Marker>(&found_marker) {
+            Err(_) => return Err(make_foreign(target, "its rollkeeper.json cannot be read")),
+            Ok(found) if found.format != 1 => {
+                return Err(make_foreign(target, "its rollkeeper.json is of a format that this version does not know"));
+            }
+            Ok(found) if found.repository_id != self.inner.id => {
+                return Err(make_foreign(target, "its rollkeeper.json names another repository"));
+            }
+            Ok(_) => {}
         }
         let found_key = get_or_put(target, &ObjectPath::repository_key(), key.clone()).await?;
         let same_secret =
             found_key == key || unseal_secret(&found_key, &self.inner.identity).is_ok_and(|s| s == self.inner.secret);
         if !same_secret {
-            return Err(make_foreign(target, "rollkeeper.key holds another repository secret"));
+            return Err(make_foreign(target, "its rollkeeper.key does not hold the secret of this repository"));
         }
         Ok(())
     }
@@ -269,7 +274,10 @@ async fn get_or_put(target: &Target, path: &ObjectPath, bytes: Bytes) -> Result<
 }
 
 fn make_foreign(target: &Target, reason: &str) -> BackupError {
-    let text = format!("target `{}` belongs to another repository: {reason}", target.name());
+    let text = format!(
+        "target `{}` is left alone: {reason}. Mend it or configure another target, then restart the replicas.",
+        target.name()
+    );
     target.set_state(TargetState::Foreign, Some(Cause::new("other_repository", text.clone())));
     BackupError::OtherRepository(text)
 }

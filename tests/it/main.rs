@@ -6,6 +6,8 @@ mod bad_fields;
 mod bad_headers;
 mod bad_import;
 mod bad_input;
+mod bad_objects;
+mod bad_targets;
 mod departments;
 mod failover;
 mod faults;

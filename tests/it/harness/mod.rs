@@ -3,6 +3,7 @@
 //! Rule: `eventually` is the only way to wait; no test sleeps.
 
 pub(crate) mod client;
+pub(crate) mod objects;
 pub(crate) mod parts;
 pub(crate) mod process;
 pub(crate) mod proxy;
