@@ -24,8 +24,8 @@ async fn a_change_under_a_condition_that_does_not_hold_is_not_made() {
     let (old, tag) = (first.header("etag").to_owned(), now.header("etag").to_owned());
     let (weak, bare, two) = (format!("W/{tag}"), tag.trim_matches('"').to_owned(), format!("{old}, {old}"));
     let try_both = async |value: &str, status: u16, code: &str| {
-        let patch = with(client, Method::PATCH, path, ("if-match", value), Some(json!({ "name": "New" }))).await;
-        patch.expect_problem(status, code);
+        let changed = with(client, Method::PATCH, path, ("if-match", value), Some(json!({ "name": "New" }))).await;
+        changed.expect_problem(status, code);
         with(client, Method::DELETE, path, ("if-match", value), None).await.expect_problem(status, code);
     };
     for stale in [&old, &weak, &two, "\"\"", "\"0000000000000000\""] {

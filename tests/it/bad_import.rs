@@ -126,8 +126,8 @@ async fn a_conflict_in_an_import_is_settled_as_asked_and_nothing_else_changes() 
 #[tokio::test]
 async fn a_client_that_waits_for_the_result_of_each_line_gets_it() {
     let stack = Stack::start(Settings::default()).await;
-    let (lines, sent) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(1);
-    let body = reqwest::Body::wrap_stream(tokio_stream::wrappers::ReceiverStream::new(sent));
+    let (lines, body) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(1);
+    let body = reqwest::Body::wrap_stream(tokio_stream::wrappers::ReceiverStream::new(body));
     let send = |n| lines.send(Ok([good(n), b"\n".to_vec()].concat()));
     send(0).await.expect("send");
     let request = reqwest::Client::new().post(format!("{}/users/import", stack.replicas[0].url));

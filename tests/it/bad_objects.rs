@@ -8,22 +8,12 @@ use crate::harness::Stack;
 use crate::harness::client::Answer;
 use crate::harness::objects::{Damage, Object, chunks, forged};
 use crate::harness::settings::Settings;
+use crate::harness::stack::present_everywhere;
 
 const TARGETS: usize = 3;
 
 fn small_chunks() -> Settings {
     Settings { targets: TARGETS, chunk_records: 16, ..Settings::default() }
-}
-
-async fn present_everywhere(stack: &Stack, backup: &Value) -> Value {
-    let path = format!("/backups/{}", backup["id"].as_str().expect("have an id"));
-    let whole = "the backup lies on every target";
-    crate::harness::eventually(whole, std::time::Duration::from_mins(1), async || {
-        let backup = stack.client().get(&path).await.expect(200).json;
-        let copies = backup["copies"].as_array().expect("have copies").clone();
-        copies.iter().all(|copy| copy["state"] == "present").then_some(backup)
-    })
-    .await
 }
 
 /// Plans a restore and waits for what comes of it.

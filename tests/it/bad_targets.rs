@@ -155,7 +155,7 @@ async fn serve_ends_with_two_and_a_sentence_when_the_keys_cannot_work() {
         ("no identity at all", Some("garbage"), &[], "age-keygen"),
         ("an empty file", Some(""), &[], "identity"),
         ("no file", None, &[], "identity"),
-        ("no recipient", Some(&own), &["--set", "keys.recipients=age1nonsense"], "age1nonsense"),
+        ("no recipient", Some(&own), &["--set", "keys.recipients=age1nonsense"], "keys.recipients[0]"),
     ];
     for (what, text, arguments, sentence) in cases {
         match text {

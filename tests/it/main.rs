@@ -19,3 +19,4 @@ mod openapi;
 mod outages;
 mod tidy;
 mod users;
+mod verify;
