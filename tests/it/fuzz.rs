@@ -219,9 +219,11 @@ async fn ask(client: &Client, operation: &Operation, seed: u64) -> (String, Answ
         let name = HEADERS.choose(&mut random).expect("have one");
         headers.push((name, HEADER_VALUES.choose(&mut random).expect("have one")));
     }
-    let what = format!("seed {seed}: {} {path} {headers:?}", operation.method);
+    let other = [Method::PUT, Method::POST, Method::OPTIONS, Method::TRACE].choose(&mut random).expect("have one");
+    let method = if random.random_ratio(1, 20) { other.clone() } else { operation.method.clone() };
+    let what = format!("seed {seed}: {method} {path} {headers:?}");
     let sent = if operation.media.is_some() { body(&mut random, operation) } else { Vec::new() };
-    (what, client.send_bytes(operation.method.clone(), &path, &headers, sent).await)
+    (what, client.send_bytes(method, &path, &headers, sent).await)
 }
 
 fn check(what: &str, answer: &Answer) {

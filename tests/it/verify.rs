@@ -26,7 +26,7 @@ fn found(verified: &Value) -> Vec<(String, String)> {
 async fn each_copy_is_read_back_and_its_damage_is_told_without_being_written_down() {
     let settings = Settings { targets: TARGETS, chunk_records: 16, ..Settings::default() };
     let stack = Stack::start(settings).await;
-    stack.create_users("default", 60).await;
+    stack.create_users("default", 200).await;
     let backup = stack.backup("default").await;
     let backup = present_everywhere(&stack, &backup).await;
     let good = verify(&stack, &backup).await;
