@@ -102,7 +102,12 @@ fn request_id(request: &Request) -> String {
         .get(X_REQUEST_ID)
         .and_then(|value| value.to_str().ok())
         .filter(printable)
-        .map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned)
+        .map_or_else(fresh_request_id, str::to_owned)
+}
+
+/// An id for a request that brought none.
+pub(super) fn fresh_request_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Problem {

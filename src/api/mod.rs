@@ -10,6 +10,7 @@ pub mod extract;
 pub mod health;
 pub mod import;
 pub mod jobs;
+mod listener;
 pub mod middleware;
 pub mod pages;
 pub mod passwords;
@@ -119,5 +120,6 @@ pub fn openapi_json() -> String {
 /// When the listener fails.
 pub async fn serve(app: App, listener: tokio::net::TcpListener) -> std::io::Result<()> {
     let stop = app.shutdown.token.clone();
-    axum::serve(listener, router(app)).with_graceful_shutdown(stop.cancelled_owned()).await
+    let door = listener::Door::new(listener, &app.replica);
+    axum::serve(door, router(app)).with_graceful_shutdown(stop.cancelled_owned()).await
 }

@@ -2,6 +2,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::Stack;
 use crate::harness::client::{Answer, Client};
@@ -224,4 +226,36 @@ async fn an_error_is_problem_json_whatever_the_client_accepts_and_a_strange_requ
         let answer = client.send(Method::POST, "/backups", &headers, Some(body)).await;
         answer.expect_field("/department", "unknown_department");
     }
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_http_is_answered_as_a_problem_too() {
+    let stack = Stack::start(Settings::default()).await;
+    let address = stack.replicas[0].url.trim_start_matches("http://").to_owned();
+    let head = format!("host: {address}\r\nauthorization: Bearer {}\r\nconnection: close\r\n", stack.token);
+    let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let requests: [(u16, &str, Vec<u8>); 7] = [
+        (400, "invalid_request", [b"GET /users/\xff HTTP/1.1\r\n", head.as_bytes(), b"\r\n"].concat()),
+        (400, "invalid_request", [b"GET /users?ids=\xff HTTP/1.1\r\n", head.as_bytes(), b"\r\n"].concat()),
+        (400, "invalid_request", b"\x16\x03\x01\x02\x00 no TLS here\r\n\r\n".to_vec()),
+        (400, "invalid_request", format!("POST /users HTTP/1.1\r\n{head}content-length: -1\r\n\r\n").into()),
+        (414, "uri_too_long", format!("GET /users/{} HTTP/1.1\r\n{head}\r\n", "x".repeat(100_000)).into()),
+        (431, "headers_too_large", format!("GET /users HTTP/1.1\r\n{head}{many}\r\n").into()),
+        (431, "headers_too_large", format!("GET /users HTTP/1.1\r\n{head}x: {}\r\n\r\n", "x".repeat(500_000)).into()),
+    ];
+    for (status, code, request) in requests {
+        let mut connection = TcpStream::connect(&address).await.expect("connect");
+        // It may be answered before it has been sent to its end.
+        let _ = connection.write_all(&request).await;
+        let mut answer = Vec::new();
+        let _ = connection.read_to_end(&mut answer).await;
+        let answer = String::from_utf8(answer).expect("be text");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.contains("\r\nx-served-by: r1\r\n"), "{answer}");
+        assert!(answer.contains("\r\ncontent-type: application/problem+json\r\n"), "{answer}");
+        let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).expect("have a body")).expect("be JSON");
+        assert_eq!((&body["status"], &body["code"]), (&json!(status), &json!(code)), "{answer}");
+        assert!(answer.contains(body["request_id"].as_str().expect("have an id")), "{answer}");
+    }
+    stack.client().get("/users").await.expect(200);
 }

@@ -23,6 +23,10 @@ pub enum Kind {
     TooLarge,
     /// The body's media type is not supported.
     UnsupportedMediaType,
+    /// The address is too long.
+    UriTooLong,
+    /// The headers are too many or too long.
+    HeadersTooLarge,
     /// Parsed, and not valid.
     Unprocessable,
     /// `If-Match` is needed.
@@ -47,6 +51,10 @@ impl Kind {
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "The present state refuses this"),
             Self::Stale => (StatusCode::PRECONDITION_FAILED, "stale", "The precondition does not hold"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large"),
+            Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri_too_long", "The address is too long"),
+            Self::HeadersTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The headers are too large")
+            }
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The media type is not supported")
             }
@@ -69,6 +77,8 @@ impl Kind {
             409 => Self::Conflict,
             412 => Self::Stale,
             413 => Self::TooLarge,
+            414 => Self::UriTooLong,
+            431 => Self::HeadersTooLarge,
             415 => Self::UnsupportedMediaType,
             422 => Self::Unprocessable,
             503 => Self::Unavailable,

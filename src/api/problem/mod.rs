@@ -10,7 +10,7 @@ use std::error::Error;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::api::middleware::current_request;
+use crate::api::middleware::{RequestName, current_request};
 use crate::domain::text::Invalid;
 use crate::store::StoreError;
 
@@ -123,6 +123,24 @@ impl Problem {
         &self.errors
     }
 
+    /// The body, for the request that is answered.
+    pub(super) fn to_json(&self, request: Option<RequestName>) -> Vec<u8> {
+        let (status, _, title) = self.kind.row();
+        let (id, path) = request.map(|request| (request.id, request.path)).unzip();
+        let view = ProblemView {
+            kind: format!("urn:rollkeeper:problem:{}", self.code),
+            title,
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+            // `CONNECT` and what could not be read have no path.
+            instance: path.filter(|path| !path.is_empty()),
+            code: self.code,
+            request_id: id,
+            errors: self.errors.clone(),
+        };
+        serde_json::to_vec(&view).unwrap_or_default()
+    }
+
     fn log(&self) {
         let mut chain = Vec::new();
         let mut next: Option<&(dyn Error + 'static)> = self.source.as_deref().map(|source| source as _);
@@ -176,23 +194,11 @@ impl From<StoreError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, _, title) = self.kind.row();
-        if status.is_server_error() {
+        if self.status().is_server_error() {
             self.log();
         }
-        let request = current_request();
-        let view = ProblemView {
-            kind: format!("urn:rollkeeper:problem:{}", self.code),
-            title,
-            status: status.as_u16(),
-            detail: self.detail,
-            instance: request.as_ref().map(|request| request.path.clone()),
-            code: self.code,
-            request_id: request.map(|request| request.id),
-            errors: self.errors,
-        };
-        let body = serde_json::to_vec(&view).unwrap_or_default();
-        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        let body = self.to_json(current_request());
+        let mut response = (self.status(), [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         for (name, value) in self.headers {
             response.headers_mut().insert(name, value);
         }
