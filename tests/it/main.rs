@@ -2,11 +2,18 @@
 //!
 //! `make test` starts the shared parts and names them in `ROLLKEEPER_TEST_*`; the tests of `tidy` need none.
 
+mod bad_fields;
+mod bad_headers;
+mod bad_import;
+mod bad_input;
+mod bad_objects;
+mod bad_targets;
 mod departments;
 mod documents;
 mod failover;
 mod faults;
 mod fence;
+mod fuzz;
 #[expect(dead_code, reason = "the harness offers more than the tests of today need")]
 mod harness;
 mod hashing;
@@ -19,3 +26,4 @@ mod shutdown;
 mod tidy;
 mod told;
 mod users;
+mod verify;

@@ -4,6 +4,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod client;
+pub(crate) mod objects;
 pub(crate) mod parts;
 pub(crate) mod process;
 pub(crate) mod proxy;

@@ -196,6 +196,18 @@ pub(crate) async fn leader_seen_by(client: &Client, department: &str, pleases: i
     .await
 }
 
+/// Waits until every target has a whole copy of a backup.
+pub(crate) async fn present_everywhere(stack: &Stack, backup: &Value) -> Value {
+    let path = format!("/backups/{}", backup["id"].as_str().expect("have an id"));
+    let whole = "the backup lies on every target";
+    eventually(whole, READY, async || {
+        let backup = stack.client().get(&path).await.expect(200).json;
+        let copies = backup["copies"].as_array().expect("have copies").clone();
+        copies.iter().all(|copy| copy["state"] == "present").then_some(backup)
+    })
+    .await
+}
+
 fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), format!("{text}\n")).expect("write a file");
 }
