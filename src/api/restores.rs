@@ -20,6 +20,7 @@ use super::wire::{
 use crate::app::App;
 use crate::domain::backup::{Backup, BackupState};
 use crate::domain::clock::Timestamp;
+use crate::domain::department::DepartmentState;
 use crate::domain::ids::{BackupId, RestoreId, UserId};
 use crate::domain::restore::{
     Plan, PlanSample, RESTORE_USERS_MAX, Restore, RestoreProgress, RestoreRequest as Wish, RestoreState,
@@ -83,6 +84,8 @@ pub struct PlanView {
     pub unchanged: u64,
     /// Records of which a policy keeps the live hash or lock against the point.
     pub security_kept: u64,
+    /// Users that were asked for by id and that the restore point does not have.
+    pub missing_users: Vec<String>,
     /// Hash over every planned change; the `ETag` without its quotes.
     pub hash: String,
     /// The first few changes of each kind.
@@ -116,6 +119,8 @@ pub struct RestoreProgressView {
     pub changes_done: u64,
     /// Planned changes in all.
     pub changes_total: u64,
+    /// Users that were really written.
+    pub changes_applied: u64,
     /// Changes that could not be made, or were made over a conflict.
     pub conflicts: u64,
 }
@@ -251,6 +256,7 @@ fn plan_view(plan: Plan) -> PlanView {
         deletes: plan.deletes,
         unchanged: plan.unchanged,
         security_kept: plan.security_kept,
+        missing_users: plan.missing_users.iter().map(ToString::to_string).collect(),
         hash: plan.hash,
         samples: samples.collect(),
         computed_at: plan.computed_at.to_string(),
@@ -285,6 +291,7 @@ fn view(app: &App, restore: Restore) -> RestoreView {
             batches: restore.progress.batches,
             changes_done: restore.progress.changes_done,
             changes_total: restore.progress.changes_total,
+            changes_applied: restore.progress.changes_applied,
             conflicts: restore.progress.conflicts,
         },
         started_at: restore.started_at.map(|time| time.to_string()),
@@ -390,11 +397,17 @@ fn read_users(users: &[String], errors: &mut Vec<FieldProblem>) -> Vec<UserId> {
 
 /// The backup of a request, if the caller may see it and it can be restored.
 async fn usable_backup(app: &App, caller: &Caller, id: &BackupId) -> Result<Backup, Problem> {
-    let refused = |code, message: &str| Problem::field_invalid("/from/backup_id", Invalid::new(code, message));
     let found = app.store.backups.get(id).await?.filter(|backup| caller.sees(&backup.department));
-    let backup = found.ok_or_else(|| refused("unknown_backup", "There is no such backup."))?;
+    let backup = found.ok_or_else(|| Problem::not_found("backup"))?;
     if backup.state != BackupState::Complete {
-        return Err(refused("backup_not_complete", "Only a complete backup can be restored."));
+        let invalid = Invalid::new("backup_not_complete", "Only a complete backup can be restored.");
+        return Err(Problem::field_invalid("/from/backup_id", invalid));
+    }
+    let department = app.store.departments.get(&backup.department).await?;
+    if department.is_none_or(|department| department.state != DepartmentState::Active) {
+        let name = &backup.department;
+        let detail = format!("The department {name} was deleted. Make it again with PUT /departments/{name} first.");
+        return Err(Problem::new(Kind::Conflict, detail).code("department_deleted"));
     }
     Ok(backup)
 }
@@ -480,7 +493,8 @@ pub(super) async fn apply_restore(
         Ok(()) => {}
         Err(StoreError::Stale) => {
             let now = read(&app, &id).await?;
-            return Err(if now.state == RestoreState::Planned { Problem::stale() } else { not_planned() });
+            let applicable = now.state == RestoreState::Planned && !now.cancel_requested;
+            return Err(if applicable { Problem::stale() } else { not_planned() });
         }
         Err(error) => return Err(error.into()),
     }

@@ -11,6 +11,8 @@ pub mod fanout;
 pub mod manifest;
 pub mod merkle;
 pub mod plan;
+#[cfg(test)]
+mod plan_tests;
 pub mod record;
 pub mod repository;
 pub mod seal;

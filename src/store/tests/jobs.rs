@@ -147,6 +147,7 @@ async fn a_restore_goes_from_queued_to_complete() {
         deletes: 3,
         unchanged: 4,
         security_kept: 5,
+        missing_users: vec!["u9".parse().unwrap()],
         hash: "h".to_owned(),
         samples: Vec::new(),
         computed_at: NOW,

@@ -7,6 +7,7 @@ pub(crate) mod parts;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod replica;
+pub(crate) mod restoring;
 pub(crate) mod settings;
 pub(crate) mod stack;
 
