@@ -147,7 +147,8 @@ mod tests {
             (0..6).map(|n| rename(&format!("a{n}"), &format!("{n}"), &format!("free {n}"))).collect();
         renames.extend([rename("x", "x", "y"), rename("y", "y", "z"), rename("z", "z", "x")]);
         let all = pack(groups(&renames), 100, usize::MAX);
-        assert_eq!((all.len(), all[0].changes.len(), all[0].circles.as_slice()), (1, 9, [6..9].as_slice()));
+        assert_eq!((all.len(), all[0].changes.len()), (1, 9));
+        assert!(all[0].circles.iter().eq([&(6..9)]));
         let small = pack(groups(&renames), 2, usize::MAX);
         let sizes: Vec<_> = small.iter().map(|packed| (packed.changes.len(), packed.circles.len())).collect();
         assert_eq!(sizes, [(2, 0), (2, 0), (2, 0), (3, 1)]);

@@ -74,20 +74,21 @@ async fn a_complete_restore_cannot_be_cancelled() {
 
 #[tokio::test]
 async fn a_restore_that_is_cancelled_while_nobody_leads_is_never_begun() {
-    let mut stack = Stack::start(Settings { own_zookeeper: true, ..Settings::default() }).await;
+    let stack = Stack::start(Settings { own_zookeeper: true, ..Settings::default() }).await;
     stack.create_users("default", 4).await;
     let backup = stack.backup("default").await;
     stack.delete("default-00001").await;
-    stack.zookeeper.as_mut().expect("have a ZooKeeper").process.kill();
-    let location = eventually("the leader has stepped down", Duration::from_mins(1), async || {
-        let job = stack.restore(from(&backup, json!({ "apply": true, "users": ["nobody"] }))).await;
-        (job.json["cause"]["code"] == "no_leader").then(|| job.header("location").to_owned())
+    stack.zookeeper.as_ref().expect("have a ZooKeeper").process.freeze();
+    eventually("the leader has stepped down", Duration::from_mins(1), async || {
+        let department = stack.client().get("/departments/default").await.expect(200).json;
+        (department["leader"] == Value::Null).then_some(())
     })
     .await;
+    let location = stack.restore(from(&backup, json!({ "apply": true }))).await.header("location").to_owned();
     let job = stack.client().get(&location).await.expect(200).json;
-    assert_eq!((&job["state"], &job["executed_by"]), (&json!("queued"), &Value::Null));
+    assert_eq!((&job["state"], &job["cause"]["code"]), (&json!("queued"), &json!("no_leader")), "{job}");
     stack.cancel(&location).await.expect(202);
-    stack.zookeeper.as_mut().expect("have a ZooKeeper").restart();
+    stack.zookeeper.as_ref().expect("have a ZooKeeper").process.thaw();
     let job = stack.ended(&location, "cancelled").await;
     assert_eq!((&job["safety_backup_id"], &job["plan"]), (&Value::Null, &Value::Null), "{job}");
     assert_eq!(stack.documents("default").await.len(), 3);

@@ -2,7 +2,6 @@
 //! conflict with its cause, and every change of the restore is on record with its rev before and after.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,11 +16,11 @@ use crate::harness::{Stack, eventually};
 
 const USERS: usize = 400;
 
-/// What a client was told last of a user: its ETag, or nothing after a delete.
+/// What a client was told last of a user: its `ETag`, or nothing after a delete.
 type Told = BTreeMap<String, Option<String>>;
 
 /// Changes, deletes and creates users from the last one to the first, round after round, until told to stop.
-async fn write_on(client: Client, stop: Arc<AtomicBool>) -> Told {
+async fn write_on(client: Client, stop: &AtomicBool) -> Told {
     let mut told = Told::new();
     for round in 0_usize.. {
         for n in (round..USERS).rev().step_by(3) {
@@ -62,11 +61,12 @@ async fn no_acknowledged_write_of_a_client_is_lost_while_a_restore_applies() {
         }
     }
     let planned = stack.plan(from(&backup, json!({}))).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let writing = tokio::spawn(write_on(stack.replicas[1].client.clone(), stop.clone()));
-    let applied = stack.carry_out(&planned).await;
-    stop.store(true, Ordering::Relaxed);
-    let told = writing.await.expect("write on");
+    let stop = AtomicBool::new(false);
+    let (told, applied) = futures::join!(write_on(stack.replicas[1].client.clone(), &stop), async {
+        let applied = stack.carry_out(&planned).await;
+        stop.store(true, Ordering::Relaxed);
+        applied
+    });
 
     let live: BTreeMap<String, String> = stack
         .all_users("default")

@@ -133,12 +133,9 @@ impl Stack {
 }
 
 /// A request for a restore from a backup, with the other fields.
-pub(crate) fn from(backup: &Value, with: Value) -> Value {
-    let mut body = json!({ "from": { "backup_id": backup["id"] } });
-    for (field, value) in with.as_object().expect("be fields") {
-        body[field] = value.clone();
-    }
-    body
+pub(crate) fn from(backup: &Value, mut with: Value) -> Value {
+    with["from"] = json!({ "backup_id": backup["id"] });
+    with
 }
 
 /// The (user id, cause, overwritten) of conflicts.
