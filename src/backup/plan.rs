@@ -174,6 +174,7 @@ pub async fn plan(
         creates: 0,
         updates: 0,
         deletes: 0,
+        renames: 0,
         unchanged: 0,
         security_kept: 0,
         missing_users: Vec::new(),
@@ -212,7 +213,9 @@ fn count(plan: &mut Plan, change: &PlannedChange, request: &RestoreRequest) {
         Action::Delete => &mut plan.deletes,
     };
     *counter += 1;
-    if *counter <= SAMPLES_EACH as u64 {
+    let shown = *counter <= SAMPLES_EACH as u64;
+    plan.renames += u64::from(change.renames());
+    if shown {
         plan.samples.push(describe(change, request));
     }
 }

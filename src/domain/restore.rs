@@ -137,6 +137,8 @@ pub struct Plan {
     pub updates: u64,
     /// Records to delete.
     pub deletes: u64,
+    /// Records among the updates that get another name.
+    pub renames: u64,
     /// Records that are as wanted.
     pub unchanged: u64,
     /// Records of which a policy keeps the live hash or lock against the point.

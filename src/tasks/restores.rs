@@ -20,7 +20,7 @@ use crate::domain::ids::{BackupId, UserId};
 use crate::domain::plan::PlannedChange;
 use crate::domain::range::Range;
 use crate::domain::renames::{Packed, RenameGroup, pack};
-use crate::domain::restore::{Action, Pass, Restore, RestoreMode, RestoreProgress, RestoreState};
+use crate::domain::restore::{Action, Pass, Restore, RestoreProgress, RestoreState};
 use crate::store::restore_batches::Applied;
 use crate::targets::layout::ObjectPath;
 
@@ -214,7 +214,7 @@ impl Applier<'_> {
         // Before the deletes, since too many moved names must end the restore before it has changed anything.
         let renames = if progress.pass <= Pass::Renames { self.contended().await? } else { Vec::new() };
         if progress.pass == Pass::Deletes {
-            if self.restore.request.mode == RestoreMode::Exact {
+            if self.restore.plan.as_ref().is_none_or(|plan| plan.deletes > 0) {
                 self.ranges(&mut progress, |change| change.action == Action::Delete).await?;
             }
             progress.pass = Pass::Renames;
@@ -233,8 +233,7 @@ impl Applier<'_> {
     }
 
     async fn contended(&self) -> Result<Vec<RenameGroup>, Halt> {
-        // A record that is created takes no name from anybody, so without updates no name moves.
-        if self.restore.plan.as_ref().is_some_and(|plan| plan.updates == 0) {
+        if self.restore.plan.as_ref().is_some_and(|plan| plan.renames == 0) {
             return Ok(Vec::new());
         }
         let search = Box::pin(renames::contended(self.leading, self.wanted, self.live, &self.restore.request));

@@ -83,6 +83,28 @@ async fn a_scan_that_outlasts_the_snapshot_is_begun_again_and_the_restore_goes_o
 }
 
 #[tokio::test]
+async fn a_department_that_is_deleted_while_a_range_is_written_gets_no_user() {
+    let stack = Stack::start(Settings { own_mongod: true, ..Settings::default() }).await;
+    stack.department("sales").await;
+    stack.create_users("sales", 3).await;
+    let backup = stack.backup("sales").await;
+    for n in 0..3 {
+        stack.delete(&format!("sales-{n:05}")).await;
+    }
+    let planned = stack.plan(from(&backup, json!({}))).await;
+    let held = doc! { "failCommands": ["insert"], "blockConnection": true, "blockTimeMS": 2000 };
+    let before = fail(&stack, doc! { "times": 1 }, "users", held).await;
+    stack.apply(&planned).await.expect(202);
+    let wait = doc! { "waitForFailPoint": "failCommand", "timesEntered": before + 1, "maxTimeMS": 60_000 };
+    admin(&stack, wait).await;
+    // The transaction of the range has seen the department, and the handler has seen no user.
+    stack.client().delete("/departments/sales").await.expect(204);
+    let failed = stack.ended(&planned.location, "failed").await;
+    assert_eq!(failed["cause"]["code"], "department_deleted", "{failed}");
+    assert_eq!(stack.documents("sales").await.len(), 0);
+}
+
+#[tokio::test]
 async fn a_restore_that_is_cancelled_while_it_is_planned_ends_and_changes_nothing() {
     let (stack, backup) = changed_department().await;
     // The safety backup cannot read the users for a while.

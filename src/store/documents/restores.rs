@@ -60,6 +60,7 @@ pub(in crate::store) fn plan_document(plan: &Plan) -> Document {
         "creates": long(plan.creates),
         "updates": long(plan.updates),
         "deletes": long(plan.deletes),
+        "renames": long(plan.renames),
         "unchanged": long(plan.unchanged),
         "security_kept": long(plan.security_kept),
         "missing_users": plan.missing_users.iter().map(UserId::to_string).collect::<Vec<_>>(),
@@ -121,6 +122,7 @@ fn read_plan(fields: &Fields<'_>) -> Result<Plan, StoreError> {
         creates: fields.count("creates")?,
         updates: fields.count("updates")?,
         deletes: fields.count("deletes")?,
+        renames: fields.count("renames")?,
         unchanged: fields.count("unchanged")?,
         security_kept: fields.count("security_kept")?,
         missing_users: fields

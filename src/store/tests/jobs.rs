@@ -145,6 +145,7 @@ async fn a_restore_goes_from_queued_to_complete() {
         creates: 1,
         updates: 2,
         deletes: 3,
+        renames: 1,
         unchanged: 4,
         security_kept: 5,
         missing_users: vec!["u9".parse().unwrap()],
