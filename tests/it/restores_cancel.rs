@@ -96,7 +96,7 @@ async fn a_restore_that_is_cancelled_while_nobody_leads_is_never_begun() {
 
 #[tokio::test]
 async fn restores_of_one_department_go_one_after_the_other_and_the_second_plan_sees_the_first_result() {
-    let (stack, backup) = half_deleted(200, 1).await;
+    let (stack, backup) = half_deleted(400, 1).await;
     let first = in_the_middle(&stack, from(&backup, json!({ "apply": true }))).await;
     let second = stack.restore(from(&backup, json!({ "apply": true }))).await.header("location").to_owned();
     let third = stack.restore(from(&backup, json!({ "apply": true }))).await.header("location").to_owned();
@@ -106,7 +106,7 @@ async fn restores_of_one_department_go_one_after_the_other_and_the_second_plan_s
     let done = [stack.ended(&first, "complete").await, stack.ended(&second, "complete").await];
     assert!(done[0]["finished_at"].as_str() <= done[1]["started_at"].as_str(), "{done:?}");
     let plan = &done[1]["plan"];
-    assert_eq!(json!([plan["creates"], plan["unchanged"]]), json!([0, 200]), "{done:?}");
+    assert_eq!(json!([plan["creates"], plan["unchanged"]]), json!([0, 400]), "{done:?}");
     assert_eq!(done[1]["progress"]["conflicts"], 0);
     stack.ended(&third, "cancelled").await;
 }
