@@ -148,11 +148,11 @@ fn planned(wanted: &[User], live: &[User], request: &RestoreRequest) -> ([u64; 5
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn by_default_no_plan_unlocks_anybody_or_changes_the_hash_of_a_live_user(
-        wanted in department(90), live in department(90), exact in any::<bool>(),
+        wanted in department(70), live in department(70), exact in any::<bool>(),
     ) {
         let request = request(if exact { RestoreMode::Exact } else { RestoreMode::Merge });
         let (counts, changes) = planned(&wanted, &live, &request);
@@ -176,7 +176,7 @@ proptest! {
 
     #[test]
     fn when_all_is_asked_for_the_changes_of_an_exact_plan_lead_to_the_point(
-        wanted in department(90), live in department(90),
+        wanted in department(70), live in department(70),
     ) {
         let mut request = request(RestoreMode::Exact);
         request.credentials = CredentialsPolicy::Restore;
