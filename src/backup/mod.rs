@@ -11,6 +11,8 @@ pub mod manifest;
 mod marker;
 pub mod merkle;
 pub mod plan;
+#[cfg(test)]
+mod plan_tests;
 pub mod record;
 pub mod repair;
 pub mod repository;

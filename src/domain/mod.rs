@@ -13,6 +13,7 @@ pub mod history;
 pub mod ids;
 pub mod plan;
 pub mod range;
+pub mod renames;
 pub mod restore;
 pub mod text;
 pub mod token;

@@ -231,7 +231,7 @@ async fn a_restore_names_a_complete_backup_and_users_that_can_be() {
         client.post("/restores", body).await.expect_field("/from/backup_id", "invalid_uuid");
     }
     let body = json!({ "from": { "backup_id": "0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f" } });
-    client.post("/restores", body).await.expect_field("/from/backup_id", "unknown_backup");
+    client.post("/restores", body).await.expect_problem(404, "not_found");
     client.post("/restores", with("users", json!([]))).await.expect_field("/users", "invalid_users");
     let many: Vec<String> = (0..10_001).map(|n| format!("u{n}")).collect();
     client.post("/restores", with("users", json!(many))).await.expect_field("/users", "invalid_users");

@@ -44,7 +44,8 @@ pub(in crate::api) async fn apply_restore(
         Ok(()) => {}
         Err(StoreError::Stale) => {
             let now = read(&app, &id).await?;
-            return Err(if now.state == RestoreState::Planned { Problem::stale() } else { not_planned() });
+            let applicable = now.state == RestoreState::Planned && !now.cancel_requested;
+            return Err(if applicable { Problem::stale() } else { not_planned() });
         }
         Err(error) => return Err(error.into()),
     }

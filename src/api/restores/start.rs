@@ -9,10 +9,11 @@ use super::wire::{RestoreRequest, RestoreView};
 use crate::api::auth::require_scope;
 use crate::api::extract::Json;
 use crate::api::jobs::fresh_uuid;
-use crate::api::problem::{FieldProblem, Problem, Problems};
+use crate::api::problem::{FieldProblem, Kind, Problem, Problems};
 use crate::api::users::read_field;
 use crate::app::App;
 use crate::domain::backup::{Backup, BackupState};
+use crate::domain::department::DepartmentState;
 use crate::domain::ids::{BackupId, UserId};
 use crate::domain::restore::{RESTORE_USERS_MAX, Restore, RestoreProgress, RestoreRequest as Wish, RestoreState};
 use crate::domain::text::Invalid;
@@ -83,11 +84,17 @@ fn read_users(users: &[String], errors: &mut Vec<FieldProblem>) -> Vec<UserId> {
 
 /// The backup of a request, if the caller may see it and it can be restored.
 async fn usable_backup(app: &App, caller: &Caller, id: &BackupId) -> Result<Backup, Problem> {
-    let refused = |code, message: &str| Problem::field_invalid("/from/backup_id", Invalid::new(code, message));
     let found = app.store.backups.get(id).await?.filter(|backup| caller.sees(&backup.department));
-    let backup = found.ok_or_else(|| refused("unknown_backup", "There is no such backup."))?;
+    let backup = found.ok_or_else(|| Problem::not_found("backup"))?;
     if backup.state != BackupState::Complete {
-        return Err(refused("backup_not_complete", "Only a complete backup can be restored."));
+        let invalid = Invalid::new("backup_not_complete", "Only a complete backup can be restored.");
+        return Err(Problem::field_invalid("/from/backup_id", invalid));
+    }
+    let department = app.store.departments.get(&backup.department).await?;
+    if department.is_none_or(|department| department.state != DepartmentState::Active) {
+        let name = &backup.department;
+        let detail = format!("The department {name} was deleted. Make it again with PUT /departments/{name} first.");
+        return Err(Problem::new(Kind::Conflict, detail).code("department_deleted"));
     }
     Ok(backup)
 }

@@ -64,6 +64,8 @@ pub struct PlanView {
     pub unchanged: u64,
     /// Records of which a policy keeps the live hash or lock against the point.
     pub security_kept: u64,
+    /// Users that were asked for by id and that the restore point does not have.
+    pub missing_users: Vec<String>,
     /// Hash over every planned change; the `ETag` without its quotes.
     pub hash: String,
     /// The first few changes of each kind.
@@ -97,6 +99,8 @@ pub struct RestoreProgressView {
     pub changes_done: u64,
     /// Planned changes in all.
     pub changes_total: u64,
+    /// Users that were really written.
+    pub changes_applied: u64,
     /// Changes that could not be made, or were made over a conflict.
     pub conflicts: u64,
 }

@@ -10,6 +10,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod records;
 pub(crate) mod replica;
+pub(crate) mod restoring;
 pub(crate) mod settings;
 pub(crate) mod stack;
 

@@ -91,7 +91,8 @@ pub(crate) async fn zookeeper(folder: &Path) -> Part {
         let mut connection = TcpStream::connect(started.address()).await.ok()?;
         connection.write_all(b"srvr").await.ok()?;
         let mut answer = String::new();
-        connection.read_to_string(&mut answer).await.ok()?;
+        // One that comes while the server still starts is taken and never answered.
+        tokio::time::timeout(Duration::from_secs(1), connection.read_to_string(&mut answer)).await.ok()?.ok()?;
         answer.contains("Mode:").then_some(())
     })
     .await;
