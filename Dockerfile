@@ -1,16 +1,20 @@
-# Builds rollkeeper, then copies the one binary into a small image.
+# Builds rollkeeper and copies the one binary into a small image. What is copied from here is named in .dockerignore.
+# Stages: `build` compiles, `init` makes the secrets of compose.yaml, the last one is the service.
 
 FROM rust:1.95-bookworm AS build
-RUN apt-get update && apt-get install --yes --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
-COPY src ./src
-COPY migrations ./migrations
-# Cargo wants every target of the manifest to exist; the tests themselves are not built.
-RUN mkdir -p tests/it && echo 'fn main() {}' > tests/it/main.rs
+# Tests and benches are not built, but cargo wants the targets of its manifest to be there.
+COPY . .
 RUN cargo build --release --locked --bin rollkeeper
 
+FROM debian:bookworm-slim AS init
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends age && rm -rf /var/lib/apt/lists/*
+COPY dev/compose-init.sh /usr/local/bin/compose-init
+ENTRYPOINT ["sh", "/usr/local/bin/compose-init"]
+
 FROM debian:bookworm-slim
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --no-create-home rollkeeper
 COPY --from=build /src/target/release/rollkeeper /usr/local/bin/rollkeeper

@@ -17,25 +17,27 @@ help: ## This list
 demo: build ## Kill a leader in the middle of a restore, and see every record come back
 	@$(STACK) demo
 
-up: build ## Start three replicas, mongod and ZooKeeper; prints the URLs and where the token is
+up: build ## Start three replicas, mongod and ZooKeeper without data; prints the URLs and where the token is
 	@$(STACK) up
 
-down: ## Stop what `make up` started
+down: ## Stop what `make up` started, and keep its files in .stack until the next `make up`
 	@$(STACK) down
 
-test: ## Everything that CI runs: format, lints, all tests against real parts, the demonstration
+test: ## Everything that CI runs: format, lints, licences, the demonstration, the documents' commands, all tests
 	@cargo fmt --check
 	@cargo clippy --locked --quiet --all-targets -- -D warnings
 	@trap '$(STACK) test-parts down' EXIT; \
 	mkdir -p .run; \
 	$(STACK) fetch; \
+	$(STACK) deny; \
 	cargo build --locked --quiet --features unfenced; \
 	cp "$(TARGET)/debug/rollkeeper" .run/rollkeeper-unfenced; \
 	cargo build --locked --quiet; \
+	$(STACK) demo; \
+	python3 -m unittest discover --start-directory dev; \
 	$(STACK) test-parts up >/dev/null; \
 	set -a; . .run/parts/env; set +a; \
 	export ROLLKEEPER_TEST_UNFENCED="$$PWD/.run/rollkeeper-unfenced"; \
-	$(STACK) demo; \
 	$(RUN_TESTS)
 
 check: ## The quick loop: format, lints, and the tests that need no MongoDB or ZooKeeper

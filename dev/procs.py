@@ -5,10 +5,15 @@ A process is named by its id and the moment it started, so that a recycled id is
 
 import json
 import os
+import random
+import shutil
 import signal
 import socket
 import subprocess
 import time
+
+
+PORTS = (20000, 32000)
 
 
 class Failed(Exception):
@@ -28,6 +33,15 @@ class Run:
         except FileNotFoundError:
             pass
 
+    def clear(self):
+        """Makes the folder anew; refuses one that holds something else."""
+        if os.path.isdir(self.folder) and os.listdir(self.folder) and not os.path.exists(self.path("processes.json")):
+            raise Failed(f"{self.folder} holds files that are not ours; name a folder that is new or empty.")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.makedirs(self.folder, mode=0o700)
+        self.processes = []
+        self._save()
+
     def path(self, *names):
         """A path inside the folder."""
         return os.path.join(self.folder, *names)
@@ -40,11 +54,11 @@ class Run:
             file.write(text)
         return path
 
-    def start(self, name, command, environment=None):
+    def start(self, name, command):
         """Starts a process that outlives us, in a session of its own, with its output in a log file."""
         with open(self.path(f"{name}.log"), "ab") as log:
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
-                                     start_new_session=True, env={**os.environ, **(environment or {})})
+                                     start_new_session=True, env=clean_environment())
         self._children[child.pid] = child
         record = {"name": name, "pid": child.pid, "started": started(child.pid)}
         self.processes.append(record)
@@ -108,6 +122,10 @@ class Run:
                 for record in records:
                     self._signal(record, signal.SIGKILL)
             time.sleep(0.02)
+        for record in records:
+            child = self._children.pop(record["pid"], None)
+            if child is not None:
+                child.wait()
 
     def _signal(self, record, number):
         if self._alive(record):
@@ -127,6 +145,11 @@ class Run:
             self.write("processes.json", json.dumps(self.processes, indent=1) + "\n")
 
 
+def clean_environment():
+    """Our environment without the variables that would change the configuration of a replica."""
+    return {key: value for key, value in os.environ.items() if not key.upper().startswith("ROLLKEEPER")}
+
+
 def started(pid):
     """When the process started, in clock ticks since boot; None if there is none or only a zombie."""
     try:
@@ -139,9 +162,18 @@ def started(pid):
 
 
 def free_ports(count):
-    """Ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports that nobody listens on now.
+
+    They lie below those that the system gives to outgoing connections: one of these could take the port before the server
+    does, and a client that waits for the server could even be connected with itself.
+    """
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(*PORTS)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        if port not in ports:
+            ports.append(port)
     return ports

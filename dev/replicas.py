@@ -4,37 +4,30 @@ import json
 import os
 import re
 import secrets
-import shutil
 import subprocess
 
 import parts
 import services
 from client import Client
-from procs import Failed, free_ports
+from procs import Failed, clean_environment, free_ports
 
 NAMES = ["r1", "r2", "r3"]
 TARGETS = ["a", "b", "c"]
-DATABASE = "rollkeeper"
 
 
 class Stack:
-    """A running stack: where it is, and how to talk to it."""
+    """A running stack, and how to talk to it."""
 
-    def __init__(self, urls, token, token_file):
-        self.urls = urls
-        self.token = token
-        self.token_file = token_file
+    def __init__(self, urls, token):
         self.clients = {name: Client(url, token) for name, url in zip(NAMES, urls)}
 
 
 def start(run, backup_every, range_records):
     """Starts everything anew in the run folder, and waits until the replicas serve and `default` has a leader."""
     program = parts.binary()
-    parts.mongod()
-    parts.zookeeper()
+    services.require()
     parts.tools("age-keygen")
-    shutil.rmtree(run.folder, ignore_errors=True)
-    os.makedirs(run.folder, mode=0o700)
+    run.clear()
     try:
         return _start(run, program, backup_every, range_records)
     except BaseException:
@@ -43,12 +36,12 @@ def start(run, backup_every, range_records):
 
 
 def _start(run, program, backup_every, range_records):
-    mongodb = f"mongodb://{services.start_mongod(run)}/{DATABASE}?replicaSet=rs0"
-    zookeeper = services.start_zookeeper(run)
+    mongodb, database = services.mongodb(run)
+    zookeeper, chroot = services.zookeeper(run)
     token = secrets.token_urlsafe(32)
     common = {
-        "mongodb": {"uri": mongodb, "database": DATABASE},
-        "zookeeper": {"connect": zookeeper, "chroot": "/rollkeeper", "session_timeout": "4s",
+        "mongodb": {"uri": mongodb, "database": database},
+        "zookeeper": {"connect": zookeeper, "chroot": chroot, "session_timeout": "4s",
                       "auth_file": run.write("zookeeper-auth", f"rollkeeper:{secrets.token_urlsafe(18)}\n")},
         "targets": {"list": [{"name": name, "url": "file://" + _target(run, name)} for name in TARGETS]},
         "keys": _identity(run),
@@ -64,7 +57,7 @@ def _start(run, program, backup_every, range_records):
         files.append(run.write(f"{name}/rollkeeper.toml", toml({**own, **common})))
     _migrate(program, files[0])
     started = [run.start(name, [program, "serve", "--config", file]) for name, file in zip(NAMES, files)]
-    stack = Stack(urls, token, run.path("token"))
+    stack = Stack(urls, token)
     for name in NAMES:
         run.wait_until(f"{name} is not ready", lambda at=name: stack.clients[at].status("/readyz") == 200, 60, name)
     run.wait_until("no replica leads the department default", lambda: leader(stack.clients["r1"], "default"), 60, *NAMES)
@@ -124,6 +117,6 @@ def _identity(run):
 
 def _migrate(program, file):
     done = subprocess.run([program, "migrate", "--config", file], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          check=False)
+                          env=clean_environment(), check=False)
     if done.returncode != 0:
         raise Failed(f"`rollkeeper migrate` failed with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")

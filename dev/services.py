@@ -1,11 +1,58 @@
-"""Starts mongod and ZooKeeper in a run folder, on loopback only."""
+"""Starts mongod and ZooKeeper in a run folder, on loopback only, or takes running ones that the environment names.
+
+A running one gets a database or a chroot of a new name, so that nothing of it is touched; it is never stopped.
+"""
 
 import os
+import secrets
 import socket
+import urllib.parse
 
 import mongo
 import parts
 from procs import free_ports
+
+MONGODB_VARIABLE = "DEV_MONGODB_URI"
+ZOOKEEPER_VARIABLE = "DEV_ZOOKEEPER_CONNECT"
+
+
+def require():
+    """Fails when a part is neither running nor to be had; starts nothing."""
+    named = os.environ.get(MONGODB_VARIABLE)
+    if named:
+        address = urllib.parse.urlsplit(named)
+        # The name of a `+srv` URI is not the name of a server.
+        if not address.scheme.endswith("+srv"):
+            _require(MONGODB_VARIABLE, address.netloc.rpartition("@")[2], 27017)
+    else:
+        parts.mongod()
+    named = os.environ.get(ZOOKEEPER_VARIABLE)
+    if named:
+        _require(ZOOKEEPER_VARIABLE, named, 2181)
+    else:
+        parts.zookeeper()
+
+
+def mongodb(run):
+    """URI and name of a database without data."""
+    named = os.environ.get(MONGODB_VARIABLE)
+    if not named:
+        return f"mongodb://{start_mongod(run)}/rollkeeper?replicaSet=rs0", "rollkeeper"
+    database = f"rollkeeper_{secrets.token_hex(4)}"
+    address = urllib.parse.urlsplit(named)
+    query = address.query
+    if "@" in address.netloc and "authsource=" not in query.lower():
+        # Where the URI says nothing, the database of its path is where its user is known.
+        query += f"{'&' if query else ''}authSource={address.path.strip('/') or 'admin'}"
+    return address._replace(path=f"/{database}", query=query).geturl(), database
+
+
+def zookeeper(run):
+    """`host:port` and a chroot that is not in use."""
+    named = os.environ.get(ZOOKEEPER_VARIABLE)
+    if not named:
+        return start_zookeeper(run), "/rollkeeper"
+    return named, f"/rollkeeper-{secrets.token_hex(4)}"
 
 
 def start_mongod(run, *parameters):
@@ -43,9 +90,15 @@ def start_zookeeper(run):
     return f"127.0.0.1:{port}"
 
 
-def _connects(port):
+def _require(variable, servers, port):
+    hosts = [urllib.parse.urlsplit(f"//{server}") for server in servers.split(",")]
+    if not any(_connects(host.port or port, host.hostname) for host in hosts):
+        raise parts.Missing(f"{variable} names {servers}, and nobody answers there.")
+
+
+def _connects(port, host="127.0.0.1"):
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        socket.create_connection((host, port), timeout=2).close()
         return True
     except OSError:
         return False

@@ -1,12 +1,15 @@
-"""The local stack: `python3 dev/stack.py up | down | demo | test-parts up | test-parts down | fetch`.
+"""The local stack, by command.
 
-`up` and `down` keep three replicas running in `.stack/`; `demo` shows a failover in a stack of its own; `test-parts` are
-the mongod and the ZooKeeper of a test run. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a part is missing.
+`up` and `down` keep three replicas running in `.stack/`, or in the folder that `ROLLKEEPER_STACK` names; `demo` shows a
+failover in a stack of its own; `test-parts up` and `test-parts down` are the mongod and the ZooKeeper of a test run;
+`fetch` gets what all of them need; `deny` checks the dependencies. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a part
+is missing.
 """
 
 import os
-import shutil
+import re
 import signal
+import subprocess
 import sys
 
 import demo
@@ -15,21 +18,34 @@ import replicas
 import services
 from procs import Failed, Run
 
-STACK = os.path.join(parts.ROOT, ".stack")
+STACK = os.path.abspath(os.environ.get("ROLLKEEPER_STACK") or os.path.join(parts.ROOT, ".stack"))
 TEST_PARTS = os.path.join(parts.ROOT, ".run", "parts")
 
 
 def up():
-    """Starts the stack, unless it runs."""
+    """Starts the stack without data, unless it runs."""
     run = Run(STACK)
-    if run.alive():
-        print(f"already running: {len(run.alive())} of {len(run.processes)} processes; `make down` stops them")
-        return
-    stack = replicas.start(run, backup_every="10s", range_records=1000)
-    for url in stack.urls:
+    if is_up(run):
+        print("already running; `make down` stops it")
+    else:
+        replicas.start(run, backup_every="10s", range_records=1000)
+    with open(run.path("env"), encoding="utf-8") as file:
+        urls = re.search('ROLLKEEPER_URLS="(.*)"', file.read())[1].split()
+    for url in urls:
         print(f"{url}  (documentation: {url}/docs)")
-    print(f"token: {stack.token_file}")
-    print(f"environment of clients: {run.path('env')}")
+    print(f"token: {run.path('token')}")
+    print(f"environment for clients: {run.path('env')}")
+
+
+def is_up(run):
+    """Whether the whole stack runs; fails when a part of it does."""
+    alive = run.alive()
+    dead = [record["name"] for record in run.processes if record not in alive]
+    if alive and dead:
+        raise Failed(f"The stack is not whole ({', '.join(dead)} ended); `make down`, then `make up`.")
+    if alive and not os.path.exists(run.path("env")):
+        raise Failed("The stack is being started, or its start was interrupted; wait, or `make down`, then `make up`.")
+    return bool(alive)
 
 
 def down():
@@ -43,8 +59,7 @@ def test_parts_up():
     run = Run(TEST_PARTS)
     if not run.processes or len(run.alive()) != len(run.processes):
         run.stop()
-        shutil.rmtree(run.folder, ignore_errors=True)
-        os.makedirs(run.folder)
+        run.clear()
         try:
             mongodb = services.start_mongod(run, "enableTestCommands=1")
             zookeeper = services.start_zookeeper(run)
@@ -71,7 +86,15 @@ def fetch():
     """Gets every part, and starts none."""
     parts.mongod()
     parts.zookeeper()
-    parts.tools("age-keygen", "zstd")
+    parts.tools("age-keygen", "zstd", "b3sum", "curl")
+    parts.cargo_deny()
+
+
+def deny():
+    """Checks licences, duplicates and sources of the dependencies; returns the exit code."""
+    command = [parts.cargo_deny(), "--locked", "--config", ".deny.toml", "--log-level", "error",
+               "check", "licenses", "bans", "sources"]
+    return subprocess.run(command, cwd=parts.ROOT, check=False).returncode
 
 
 COMMANDS = {
@@ -79,6 +102,7 @@ COMMANDS = {
     ("down",): down,
     ("demo",): demo.run,
     ("fetch",): fetch,
+    ("deny",): deny,
     ("test-parts", "up"): test_parts_up,
     ("test-parts", "down"): test_parts_down,
 }
@@ -88,7 +112,7 @@ def main():
     """Runs the command that the arguments name; returns the exit code."""
     command = COMMANDS.get(tuple(sys.argv[1:]))
     if command is None:
-        print(__doc__.splitlines()[0], file=sys.stderr)
+        print("usage: python3 dev/stack.py", " | ".join(map(" ".join, COMMANDS)), file=sys.stderr)
         return 2
     # So that what was started is stopped also when we are told to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

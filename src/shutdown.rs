@@ -1,7 +1,8 @@
 //! The end of the process: who is told, who is waited for, and with which code it ends.
 //!
-//! Rule: every task is spawned here. A task that panics ends the process with a failure, so that whoever supervises it
-//! starts it anew, instead of a replica that looks alive and has lost a part.
+//! Rule: no task runs loose. Those of the process are spawned here; `cluster` and each leadership wait for their own. A
+//! task of the process that panics ends the process with a failure, so that whoever supervises it starts it anew, instead
+//! of a replica that looks alive and has lost a part.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::auth::require_scope;
 use super::problem::{Problem, Problems};
-use super::wire::TargetView;
+use super::wire::{CauseView, TargetView};
 use crate::app::App;
 use crate::cluster::SessionState;
 use crate::domain::token::{Caller, Scope};
@@ -72,6 +72,8 @@ pub struct ClusterView {
     pub write_quorum: usize,
     /// Whether the repository of backups is open.
     pub repository_open: bool,
+    /// Why the repository is not open; null when it is, or was not tried yet.
+    pub repository_cause: Option<CauseView>,
 }
 
 /// Shows the cluster.
@@ -109,5 +111,6 @@ pub(super) async fn get_cluster(State(app): State<App>, caller: Caller) -> Resul
         targets: app.targets.statuses().into_iter().map(Into::into).collect(),
         write_quorum: app.targets.quorum(),
         repository_open: app.repository.initialized(),
+        repository_cause: app.repository_cause.borrow().clone().map(Into::into),
     }))
 }

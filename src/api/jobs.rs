@@ -77,15 +77,14 @@ pub fn accepted(location: &str, view: &impl Serialize, ended: bool, wait: Option
     response
 }
 
-/// The cause of a job that has none of its own yet and whose department has no leader.
+/// The cause of a job that has none of its own yet: no leader, or no repository to work with.
 pub fn waiting_cause(app: &App, department: &DepartmentName) -> Option<Cause> {
     let led = app.cluster.view().leaders.contains_key(department);
-    (!led).then(|| {
-        Cause::new(
-            "no_leader",
-            format!("The department {department} has no leader now; the job starts when it has one."),
-        )
-    })
+    if !led {
+        let message = format!("The department {department} has no leader now; the job starts when it has one.");
+        return Some(Cause::new("no_leader", message));
+    }
+    if app.repository.initialized() { None } else { app.repository_cause.borrow().clone() }
 }
 
 /// Parses a comma-separated query parameter.

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tracing::Instrument;
 
+use super::extract::Rest;
 use super::problem::{Kind, PROBLEM_JSON, Problem};
 use crate::domain::ids::ReplicaId;
 
@@ -62,6 +63,7 @@ pub async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -
     let id = request_id(&request);
     let name = RequestName { id: id.clone(), path: request.uri().path().to_owned() };
     let span = tracing::info_span!("request", request.id = %id, method = %request.method(), path = %name.path);
+    let (request, rest) = Rest::of(request);
     let limit = edge.request_timeout + super::jobs::preferred_wait(request.headers()).unwrap_or_default();
 
     let guarded = async {
@@ -76,6 +78,9 @@ pub async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -
             .code("timeout")
             .into_response(),
         };
+        if response.status().is_client_error() || response.status().is_server_error() {
+            rest.drain().await;
+        }
         tracing::debug!(status = response.status().as_u16(), elapsed_ms = started.elapsed().as_millis(), "answered");
         response
     };
@@ -97,7 +102,12 @@ fn request_id(request: &Request) -> String {
         .get(X_REQUEST_ID)
         .and_then(|value| value.to_str().ok())
         .filter(printable)
-        .map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned)
+        .map_or_else(fresh_request_id, str::to_owned)
+}
+
+/// An id for a request that brought none.
+pub(super) fn fresh_request_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Problem {

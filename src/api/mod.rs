@@ -2,7 +2,6 @@
 
 pub mod auth;
 pub mod backups;
-pub mod changes;
 pub mod cluster;
 pub mod cursor;
 pub mod departments;
@@ -11,6 +10,7 @@ pub mod extract;
 pub mod health;
 pub mod import;
 pub mod jobs;
+mod listener;
 pub mod middleware;
 pub mod pages;
 pub mod passwords;
@@ -40,7 +40,8 @@ use crate::app::App;
         description = "Keeps user records, and backups of them that can be proved.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(problem::ProblemView)),
+    servers((url = "/", description = "The replica that serves this document; each of them takes every request.")),
+    components(schemas(problem::ProblemView, import::wire::ImportLine, import::wire::ImportResult)),
     security(("bearer" = [])),
     modifiers(&Bearer),
     tags(
@@ -73,17 +74,18 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(import::import_users))
         .routes(routes!(users::get_user, users::update_user, users::delete_user))
         .routes(routes!(departments::list_departments))
-        .routes(routes!(departments::get_department, departments::put_department, departments::delete_department))
+        .routes(routes!(departments::get_department, departments::put::put_department, departments::delete_department))
         .routes(routes!(departments::list_followers))
         .routes(routes!(sync::sync_department))
         .routes(routes!(backups::start_backup, backups::list_backups))
         .routes(routes!(backups::get_backup))
-        .routes(routes!(restores::start_restore, restores::list_restores))
+        .routes(routes!(backups::verify::verify_backup))
+        .routes(routes!(restores::start::start_restore, restores::list_restores))
         .routes(routes!(restores::get_restore))
-        .routes(routes!(restores::apply_restore))
-        .routes(routes!(restores::cancel_restore))
-        .routes(routes!(changes::list_changes))
-        .routes(routes!(restores::list_conflicts))
+        .routes(routes!(restores::act::apply_restore))
+        .routes(routes!(restores::act::cancel_restore))
+        .routes(routes!(restores::changes::list_changes))
+        .routes(routes!(restores::conflicts::list_conflicts))
         .routes(routes!(cluster::get_cluster))
         .routes(routes!(health::get_liveness))
         .routes(routes!(health::get_readiness))
@@ -96,6 +98,7 @@ pub fn router(app: App) -> axum::Router {
     routes
         .merge(docs::routes(openapi_json()))
         .layer(axum::Extension(departments::Known::default()))
+        .layer(axum::Extension(backups::verify::Running::default()))
         .layer(axum::Extension(health::Readiness::default()))
         .layer(axum::middleware::from_fn_with_state(edge, middleware::edge))
         .with_state(app)
@@ -119,5 +122,6 @@ pub fn openapi_json() -> String {
 /// When the listener fails.
 pub async fn serve(app: App, listener: tokio::net::TcpListener) -> std::io::Result<()> {
     let stop = app.shutdown.token.clone();
-    axum::serve(listener, router(app)).with_graceful_shutdown(stop.cancelled_owned()).await
+    let door = listener::Door::new(listener, &app.replica);
+    axum::serve(door, router(app)).with_graceful_shutdown(stop.cancelled_owned()).await
 }

@@ -18,6 +18,7 @@ use crate::api::passwords::Hasher;
 use crate::backup::Repository;
 use crate::cluster::{Claim, Cluster, Member};
 use crate::config::Config;
+use crate::domain::cause::Cause;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::ids::{DepartmentName, ReplicaId};
 use crate::shutdown::Shutdown;
@@ -40,6 +41,8 @@ pub struct App {
     pub targets: Targets,
     /// The repository; absent until it could be opened (MongoDB or all targets down at the start).
     pub repository: Arc<OnceCell<Repository>>,
+    /// Why the repository is not open yet.
+    pub repository_cause: Arc<watch::Sender<Option<Cause>>>,
     /// The time.
     pub clock: Clock,
     /// The end.
@@ -95,6 +98,7 @@ impl App {
             cluster,
             targets,
             repository: Arc::new(OnceCell::new()),
+            repository_cause: Arc::new(watch::Sender::new(None)),
             started_at: clock.now(),
             clock,
             auth: Arc::new(auth),

@@ -81,15 +81,19 @@ impl App {
                     tracing::info!(repository.id = repository.id(), "the repository of backups is open");
                     // Only this task sets it, once.
                     let _ = self.repository.set(repository);
+                    self.repository_cause.send_replace(None);
                     return;
                 }
-                Err(error @ BackupError::Keys(_)) => {
+                Err(error @ (BackupError::Keys(_) | BackupError::WrongKey { .. })) => {
                     tracing::error!(error = %error, "the keys of the configuration do not work");
                     self.shutdown.fail(EXIT_CONFIG);
                     return;
                 }
                 // Users can be served without backups, so the others are waited out, in sight.
-                Err(error) => attempts.log("open the repository", &error),
+                Err(error) => {
+                    attempts.log("open the repository", &error);
+                    self.repository_cause.send_replace(Some(error.cause()));
+                }
             }
             if !self.pause().await {
                 return;

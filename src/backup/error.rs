@@ -1,6 +1,7 @@
 //! What can go wrong with backups, by what a person would do about it.
 
 use crate::domain::cause::Cause;
+use crate::domain::copies::TargetState;
 use crate::store::StoreError;
 use crate::targets::TargetError;
 
@@ -60,7 +61,9 @@ impl BackupError {
             Self::QuorumNotReached { .. } => "quorum_not_reached",
             Self::Damaged { .. } => "damaged",
             Self::WrongKey { .. } => "wrong_key",
-            Self::OtherRepository(_) => "other_repository",
+            Self::OtherRepository(_) | Self::Target(TargetError::Failed { state: TargetState::Foreign, .. }) => {
+                "other_repository"
+            }
             Self::Undecided(_) => "repository_undecided",
             Self::Keys(_) => "invalid_keys",
             Self::Target(_) => "target_failed",

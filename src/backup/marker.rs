@@ -30,10 +30,11 @@ pub(super) fn format(id: &str, recipients: &[x25519::Recipient]) -> Result<Bytes
     serde_json::to_vec(&marker).map(Bytes::from).map_err(|error| BackupError::Keys(error.to_string()))
 }
 
-/// The repository id in `rollkeeper.json`, if it is one of this format.
-pub(super) fn read(bytes: &[u8]) -> Option<String> {
-    let marker: Marker = serde_json::from_slice(bytes).ok()?;
-    (marker.format == FORMAT).then_some(marker.repository_id)
+/// The repository id in `rollkeeper.json`, or what is wrong with it.
+pub(super) fn read(bytes: &[u8]) -> Result<String, &'static str> {
+    let marker: Marker = serde_json::from_slice(bytes).map_err(|_| "cannot be read")?;
+    let known = marker.format == FORMAT;
+    known.then_some(marker.repository_id).ok_or("is of a format that this version does not know")
 }
 
 /// The repository that the targets hold, when MongoDB knows none.
@@ -70,10 +71,9 @@ async fn held_by(target: &Target) -> Result<Option<StoredRepository>, BackupErro
         Err(error) if error.is_not_found() => return Ok(None),
         outcome => outcome?,
     };
-    let Some(id) = read(&marker) else {
-        let text = format!("target `{}`: rollkeeper.json is not one of format {FORMAT}", target.name());
-        return Err(BackupError::OtherRepository(text));
-    };
+    let id = read(&marker).map_err(|reason| {
+        BackupError::OtherRepository(format!("target `{}`: rollkeeper.json {reason}", target.name()))
+    })?;
     // Not there yet, while another replica is making the repository: asked again.
     let key = target.get(&ObjectPath::repository_key()).await?;
     Ok(Some(StoredRepository { id, sealed_secret: key.to_vec() }))

@@ -15,6 +15,8 @@ mod marker;
 pub mod merkle;
 pub mod patch;
 pub mod plan;
+#[cfg(test)]
+mod plan_tests;
 pub mod record;
 pub mod repair;
 pub mod repository;

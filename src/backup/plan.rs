@@ -1,20 +1,22 @@
 //! Plans a restore: merges the wanted and the live state, both sorted by id, one chunk of each in memory.
 //!
 //! Rule: the plan is a pure function of two states and the request, so any replica can compute it again, and any
-//! leader can go on from any id.
+//! leader can go on from any id. Chunks that cannot matter are not read: those without a selected id, and those whose
+//! records are the same on both sides.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::pin::Pin;
 use std::vec;
 
 use futures::{Stream, StreamExt};
 
 use super::BackupError;
+use super::manifest::ChunkRef;
 use super::state::State;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::UserId;
 use crate::domain::plan::{Compared, PlannedChange, changed_fields, compare, target};
-use crate::domain::restore::{Action, Plan, PlanSample, RestoreRequest};
+use crate::domain::restore::{Action, LockedPolicy, Plan, PlanSample, RestoreRequest};
 use crate::domain::user::User;
 
 /// Samples of each kind of change that a plan shows.
@@ -30,8 +32,12 @@ struct Side {
 }
 
 impl Side {
-    async fn open(state: &State, after: Option<UserId>) -> Result<Self, BackupError> {
-        let batches: Batches = Box::pin(state.users(after));
+    async fn open(
+        state: &State,
+        after: Option<UserId>,
+        needed: &(dyn Fn(&ChunkRef) -> bool + Sync),
+    ) -> Result<Self, BackupError> {
+        let batches: Batches = Box::pin(state.users_of(after, needed));
         let mut side = Self { batches, records: Vec::new().into_iter(), next: None };
         side.advance().await?;
         Ok(side)
@@ -56,7 +62,11 @@ pub struct Comparison {
     wanted: Side,
     live: Side,
     request: RestoreRequest,
-    selected: Option<HashSet<UserId>>,
+    selected: Option<BTreeSet<UserId>>,
+    /// Records of the chunks that both sides share, which are not read.
+    shared_records: u64,
+    /// Selected ids that the wanted side has not shown so far.
+    missing: BTreeSet<UserId>,
 }
 
 impl std::fmt::Debug for Comparison {
@@ -76,9 +86,29 @@ impl Comparison {
         request: &RestoreRequest,
         after: Option<&UserId>,
     ) -> Result<Self, BackupError> {
-        let (wanted, live) = futures::try_join!(Side::open(wanted, after.cloned()), Side::open(live, after.cloned()))?;
-        let selected = request.users.as_ref().map(|ids| ids.iter().cloned().collect());
-        Ok(Self { wanted, live, request: request.clone(), selected })
+        let shared = shared_digests(wanted, live, request);
+        let selected: Option<BTreeSet<UserId>> = request.users.as_ref().map(|ids| ids.iter().cloned().collect());
+        let sorted: Option<Vec<&UserId>> = selected.as_ref().map(|ids| ids.iter().collect());
+        let needed = |chunk: &ChunkRef| {
+            let holds = sorted.as_ref().is_none_or(|ids| {
+                let first = ids.partition_point(|id| id.as_str() < chunk.first.as_str());
+                ids.get(first).is_some_and(|id| id.as_str() <= chunk.last.as_str())
+            });
+            holds && !shared.contains(chunk.digest.as_str())
+        };
+        let (wanted_side, live_side) =
+            futures::try_join!(Side::open(wanted, after.cloned(), &needed), Side::open(live, after.cloned(), &needed))?;
+        let chunks = wanted.chunks().iter();
+        let shared_records =
+            chunks.filter(|chunk| shared.contains(chunk.digest.as_str())).map(|chunk| chunk.records).sum();
+        Ok(Self {
+            wanted: wanted_side,
+            live: live_side,
+            request: request.clone(),
+            missing: selected.clone().unwrap_or_default(),
+            selected,
+            shared_records,
+        })
     }
 
     /// What is to be done about the next id; absent at the end.
@@ -100,6 +130,9 @@ impl Comparison {
             {
                 continue;
             }
+            if let Some(wanted) = &wanted {
+                self.missing.remove(&wanted.id);
+            }
             return Ok(Some(compare(wanted, live, &self.request)));
         }
     }
@@ -118,6 +151,18 @@ impl Comparison {
     }
 }
 
+/// Digests of the chunks that both sides have. Equal digests are equal records up to rev, version and `updated_at`, so
+/// nothing is to be done about them, unless the request changes records that are as they were.
+fn shared_digests<'a>(wanted: &'a State, live: &State, request: &RestoreRequest) -> HashSet<&'a str> {
+    if request.locked == LockedPolicy::Unlock || request.users.is_some() {
+        return HashSet::new();
+    }
+    let same: HashSet<&str> = live.chunks().iter().map(|chunk| chunk.digest.as_str()).collect();
+    let untouched = |chunk: &&ChunkRef| !wanted.touches(chunk) && !live.touches(chunk);
+    let shared = wanted.chunks().iter().filter(untouched).map(|chunk| chunk.digest.as_str());
+    shared.filter(|digest| same.contains(digest)).collect()
+}
+
 /// Computes the plan of a restore.
 ///
 /// # Errors
@@ -127,14 +172,17 @@ pub async fn plan(wanted: &State, live: &State, request: &RestoreRequest, now: T
         creates: 0,
         updates: 0,
         deletes: 0,
+        renames: 0,
         unchanged: 0,
         security_kept: 0,
+        missing_users: Vec::new(),
         hash: String::new(),
         samples: Vec::new(),
         computed_at: now,
     };
     let mut hasher = blake3::Hasher::new_derive_key("rollkeeper 2026 restore plan");
     let mut comparison = Comparison::open(wanted, live, request, None).await?;
+    plan.unchanged = comparison.shared_records;
     while let Some(compared) = comparison.next().await? {
         match compared {
             Compared::Outside => {}
@@ -151,6 +199,7 @@ pub async fn plan(wanted: &State, live: &State, request: &RestoreRequest, now: T
             }
         }
     }
+    plan.missing_users = comparison.missing.into_iter().collect();
     hasher.finalize().to_hex()[..32].clone_into(&mut plan.hash);
     Ok(plan)
 }
@@ -162,7 +211,9 @@ fn count(plan: &mut Plan, change: &PlannedChange, request: &RestoreRequest) {
         Action::Delete => &mut plan.deletes,
     };
     *counter += 1;
-    if *counter <= SAMPLES_EACH as u64 {
+    let shown = *counter <= SAMPLES_EACH as u64;
+    plan.renames += u64::from(change.renames());
+    if shown {
         plan.samples.push(describe(change, request));
     }
 }

@@ -159,14 +159,18 @@ impl Repository {
         let marker = marker::format(&self.inner.id, &self.inner.recipients)?;
         let key = self.inner.sealed_secret.clone();
         let found_marker = get_or_put(target, &ObjectPath::repository(), marker).await?;
-        if marker::read(&found_marker).is_none_or(|id| id != self.inner.id) {
-            return Err(make_foreign(target, "rollkeeper.json names another repository"));
+        match marker::read(&found_marker) {
+            Err(reason) => return Err(make_foreign(target, &format!("its rollkeeper.json {reason}"))),
+            Ok(id) if id != self.inner.id => {
+                return Err(make_foreign(target, "its rollkeeper.json names another repository"));
+            }
+            Ok(_) => {}
         }
         let found_key = get_or_put(target, &ObjectPath::repository_key(), key.clone()).await?;
         let same_secret =
             found_key == key || unseal_secret(&found_key, &self.inner.identity).is_ok_and(|s| s == self.inner.secret);
         if !same_secret {
-            return Err(make_foreign(target, "rollkeeper.key holds another repository secret"));
+            return Err(make_foreign(target, "its rollkeeper.key does not hold the secret of this repository"));
         }
         Ok(())
     }
@@ -240,7 +244,10 @@ fn unseal_secret(sealed: &[u8], identity: &x25519::Identity) -> Result<[u8; 32],
 }
 
 fn make_foreign(target: &Target, reason: &str) -> BackupError {
-    let text = format!("target `{}` belongs to another repository: {reason}", target.name());
+    let text = format!(
+        "target `{}` is left alone: {reason}. Mend it or configure another target, then restart the replicas.",
+        target.name()
+    );
     target.set_state(TargetState::Foreign, Some(Cause::new("other_repository", text.clone())));
     BackupError::OtherRepository(text)
 }

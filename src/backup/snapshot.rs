@@ -50,12 +50,21 @@ impl Snapshot {
 
     /// The records after an id (exclusive), or all, sorted by id, a verified chunk at a time. Reads one chunk ahead.
     pub fn users(&self, after: Option<UserId>) -> impl Stream<Item = Result<Vec<User>, BackupError>> + Send + use<> {
+        self.users_of(after, &|_| true)
+    }
+
+    /// The same, of the chunks that the caller needs; no other one is read.
+    pub fn users_of(
+        &self,
+        after: Option<UserId>,
+        needed: &dyn Fn(&ChunkRef) -> bool,
+    ) -> impl Stream<Item = Result<Vec<User>, BackupError>> + Send + use<> {
         let snapshot = self.clone();
         let chunks: Vec<ChunkRef> = self
             .manifest
             .chunks
             .iter()
-            .filter(|chunk| after.as_ref().is_none_or(|after| chunk.last.as_str() > after.as_str()))
+            .filter(|chunk| after.as_ref().is_none_or(|after| chunk.last.as_str() > after.as_str()) && needed(chunk))
             .cloned()
             .collect();
         futures::stream::iter(chunks)

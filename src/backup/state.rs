@@ -14,6 +14,7 @@ use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
 
 use super::journal_read::{JournalPlace, JournalReader, Point};
+use super::manifest::ChunkRef;
 use super::{BackupError, Repository, Snapshot, patch};
 
 /// Records of one batch.
@@ -25,6 +26,12 @@ pub struct State {
     base: Option<Snapshot>,
     /// What the changes after the base leave of each user that they touch.
     folded: Arc<BTreeMap<UserId, Option<User>>>,
+}
+
+impl From<Snapshot> for State {
+    fn from(base: Snapshot) -> Self {
+        Self { base: Some(base), folded: Arc::default() }
+    }
 }
 
 impl State {
@@ -96,10 +103,32 @@ impl State {
         }
     }
 
+    /// The chunks of the snapshot that it begins with.
+    pub fn chunks(&self) -> &[ChunkRef] {
+        self.base.as_ref().map_or(&[], |base| &base.manifest().chunks)
+    }
+
+    /// Whether a change after the snapshot lies in the range of one of its chunks.
+    pub fn touches(&self, chunk: &ChunkRef) -> bool {
+        match (chunk.first.parse::<UserId>(), chunk.last.parse::<UserId>()) {
+            (Ok(first), Ok(last)) => self.folded.range(first..=last).next().is_some(),
+            _ => true,
+        }
+    }
+
     /// The records after an id (exclusive), or all, sorted by id.
     pub fn users(&self, after: Option<UserId>) -> impl Stream<Item = Result<Vec<User>, BackupError>> + Send + use<> {
+        self.users_of(after, &|_| true)
+    }
+
+    /// The same, without the chunks that the caller does not need. A chunk that a change touches is needed.
+    pub fn users_of(
+        &self,
+        after: Option<UserId>,
+        needed: &dyn Fn(&ChunkRef) -> bool,
+    ) -> impl Stream<Item = Result<Vec<User>, BackupError>> + Send + use<> {
         let batches = match &self.base {
-            Some(base) => base.users(after.clone()).boxed(),
+            Some(base) => base.users_of(after.clone(), needed).boxed(),
             None => futures::stream::empty().boxed(),
         };
         let merge = Merge { batches: Some(batches), folded: Arc::clone(&self.folded), after };

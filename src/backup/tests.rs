@@ -19,24 +19,24 @@ use super::testing::{golden_repository, identity, targets, user};
 use super::write::{SnapshotOf, SnapshotWriter, Written};
 use super::{BackupError, Repository};
 
-struct Place {
-    dir: tempfile::TempDir,
-    repository: Repository,
-    targets: Targets,
+pub(super) struct Place {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) repository: Repository,
+    pub(super) targets: Targets,
 }
 
 impl Place {
-    fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let urls: Vec<String> = (0..count).map(|n| format!("file://{}/t{n}", dir.path().display())).collect();
         Self { targets: targets(&urls, None), repository: golden_repository(), dir }
     }
 
-    fn file(&self, target: usize, path: &str) -> std::path::PathBuf {
+    pub(super) fn file(&self, target: usize, path: &str) -> std::path::PathBuf {
         self.dir.path().join(format!("t{target}")).join(path)
     }
 
-    async fn write(&self, users: Vec<User>, previous: Option<&Manifest>) -> Result<Written, BackupError> {
+    pub(super) async fn write(&self, users: Vec<User>, previous: Option<&Manifest>) -> Result<Written, BackupError> {
         let writer = SnapshotWriter {
             repository: self.repository.clone(),
             targets: self.targets.clone(),
@@ -64,7 +64,7 @@ impl Place {
     }
 }
 
-fn users(count: u32) -> Vec<User> {
+pub(super) fn users(count: u32) -> Vec<User> {
     (0..count).map(user).collect()
 }
 

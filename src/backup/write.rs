@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use futures::stream::FuturesUnordered;
 use futures::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
@@ -123,6 +124,7 @@ struct Work<'a> {
     of: &'a SnapshotOf,
     known: HashMap<&'a str, &'a ChunkRef>,
     expected: u64,
+    targets: Targets,
     fanout: Fanout,
     sealing: VecDeque<Sealing>,
     digests: Vec<Digest>,
@@ -150,6 +152,7 @@ impl<'a> Work<'a> {
             of,
             known,
             expected: previous.map_or(0, |manifest| manifest.records),
+            targets: writer.targets.clone(),
             fanout: Fanout::start(&repository, &writer.targets, stop),
             repository,
             sealing: VecDeque::new(),
@@ -166,42 +169,20 @@ impl<'a> Work<'a> {
             self.settle_one().await?;
         }
         self.digests.push(plain.digest);
-        let content_id = hex::encode(plain.content_id);
-        let next: Sealing = if let Some(kept) = self.known.get(content_id.as_str()) {
-            let chunk = (*kept).clone();
-            let piece =
-                Piece::Kept(ObjectPath::chunk(&self.of.department, self.of.timeline, &chunk.object), chunk.bytes);
-            Box::pin(std::future::ready(Ok((chunk, piece))))
-        } else {
-            let (repository, place) = (self.repository.clone(), self.place.clone());
-            let (department, timeline) = (self.of.department.clone(), self.of.timeline);
-            let sealing = async move {
-                repository
-                    .clone()
-                    .busy(move || {
-                        let mut lines = Vec::with_capacity(plain.lines.len() + 128);
-                        push_line(&mut lines, &place)?;
-                        lines.extend_from_slice(&plain.lines);
-                        let folder = ObjectPath::chunk(&department, timeline, "");
-                        let sealed = repository.seal(folder.folder(), &lines)?;
-                        let object = blake3::hash(&sealed).to_hex().to_string();
-                        let path = ObjectPath::chunk(&department, timeline, &object);
-                        let chunk = ChunkRef {
-                            first: plain.first.to_string(),
-                            last: plain.last.to_string(),
-                            records: plain.records,
-                            content_id,
-                            object,
-                            bytes: sealed.len() as u64,
-                            digest: hex::encode(plain.digest),
-                        };
-                        Ok((chunk, Piece::New(path, sealed)))
-                    })
-                    .await
-            };
-            Box::pin(sealing)
-        };
-        self.sealing.push_back(next);
+        let kept = self.known.get(hex::encode(plain.content_id).as_str()).map(|kept| (*kept).clone());
+        let (repository, place, targets) = (self.repository.clone(), self.place.clone(), self.targets.clone());
+        let folder = ObjectPath::chunk(&self.of.department, self.of.timeline, "").folder().to_owned();
+        self.sealing.push_back(Box::pin(async move {
+            if let Some(chunk) = kept {
+                let path = chunk_path(&folder, &chunk);
+                // A chunk that is lost everywhere is made again, else no later backup could be complete.
+                if is_held(&targets, &path, chunk.bytes).await {
+                    let size = chunk.bytes;
+                    return Ok((chunk, Piece::Kept(path, size)));
+                }
+            }
+            repository.clone().busy(move || seal_chunk(&repository, &place, &folder, &plain)).await
+        }));
         Ok(())
     }
 
@@ -245,6 +226,44 @@ impl<'a> Work<'a> {
         let copies = back.read_all(writer, failures, &self.stop).await?;
         Ok(Written { path, manifest, copies })
     }
+}
+
+fn chunk_path(folder: &str, chunk: &ChunkRef) -> ObjectPath {
+    ObjectPath::from_stored(format!("{folder}/{}", chunk.object))
+}
+
+fn seal_chunk(
+    repository: &Repository,
+    place: &Header,
+    folder: &str,
+    plain: &PlainChunk,
+) -> Result<(ChunkRef, Piece), BackupError> {
+    let mut lines = Vec::with_capacity(plain.lines.len() + 128);
+    push_line(&mut lines, place)?;
+    lines.extend_from_slice(&plain.lines);
+    let sealed = repository.seal(folder, &lines)?;
+    let chunk = ChunkRef {
+        first: plain.first.to_string(),
+        last: plain.last.to_string(),
+        records: plain.records,
+        content_id: hex::encode(plain.content_id),
+        object: blake3::hash(&sealed).to_hex().to_string(),
+        bytes: sealed.len() as u64,
+        digest: hex::encode(plain.digest),
+    };
+    let path = chunk_path(folder, &chunk);
+    Ok((chunk, Piece::New(path, sealed)))
+}
+
+/// Whether any target has an object of this size; it does not wait for the others once one has.
+async fn is_held(targets: &Targets, path: &ObjectPath, size: u64) -> bool {
+    let mut sizes: FuturesUnordered<_> = targets.iter().map(|target| target.size(path)).collect();
+    while let Some(found) = sizes.next().await {
+        if matches!(found, Ok(Some(found)) if found == size) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Reads what is new back from every target that counts.

@@ -51,7 +51,7 @@ async fn serve(built: Built, listener: TcpListener) -> anyhow::Result<u8> {
     tracing::info!(replica = %app.replica, %address, version = env!("CARGO_PKG_VERSION"), "serving");
 
     app.prepare(departments);
-    app.shutdown.spawn("tasks", crate::tasks::run(app.task_parts(), claims));
+    app.shutdown.spawn("tasks", crate::tasks::run(app.task_parts(), claims, app.shutdown.token.clone()));
     let http = app.shutdown.spawn("http", http(app.clone(), listener));
 
     app.shutdown.token.cancelled().await;

@@ -1,6 +1,6 @@
 //! Coordination over ZooKeeper: who is here, who leads what. The only module that names `zookeeper_client`.
 //!
-//! Rules (COORDINATION.md): one session a replica; a lease renewed by quorum writes, judged by `CLOCK_BOOTTIME`;
+//! Rules: one session a replica; a lease renewed by quorum writes, judged by `CLOCK_BOOTTIME`;
 //! disconnected is suspended, the end of the lease is stepping down; an unknown outcome is resolved by reading; only
 //! one-shot watches. The fence in MongoDB is claimed by whoever receives a `Claim`.
 

@@ -214,6 +214,8 @@ fn backup_and_restore(config: &Config, findings: &mut Findings) {
     findings.need(records, "restore.range_records", "outside 1 to 1000", "Use 1000.");
     let bytes = (1024..=8 * 1024 * 1024).contains(&restore.range_bytes);
     findings.need(bytes, "restore.range_bytes", "outside 1024 to 8388608 (8 MiB)", "Use 8388608.");
+    let names = (1..=1_000_000).contains(&restore.moved_names_max);
+    findings.need(names, "restore.moved_names_max", "outside 1 to 1000000", "Use 100000.");
 }
 
 fn auth_and_telemetry(config: &Config, findings: &mut Findings) {

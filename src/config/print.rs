@@ -33,8 +33,9 @@ impl Config {
         print_targets(targets, &mut toml);
         print_keys(keys, &mut toml);
         print_backup(backup, &mut toml);
-        let RestoreConfig { range_records, range_bytes } = restore;
-        toml.table("[restore]").line("range_records", range_records).line("range_bytes", range_bytes);
+        let RestoreConfig { range_records, range_bytes, moved_names_max } = restore;
+        let table = toml.table("[restore]").line("range_records", range_records).line("range_bytes", range_bytes);
+        table.line("moved_names_max", moved_names_max);
         let AuthConfig { bootstrap_token_file } = auth;
         toml.table("[auth]").path("bootstrap_token_file", bootstrap_token_file);
         let TelemetryConfig { format, level } = telemetry;

@@ -10,10 +10,13 @@ pub struct RestoreConfig {
     pub range_records: usize,
     /// Bytes of a range, at most. Default 8 MiB.
     pub range_bytes: usize,
+    /// Most names that one restore may move between users, 1 to 1,000,000; bounds the memory of the leader. Default
+    /// 100,000.
+    pub moved_names_max: usize,
 }
 
 impl Default for RestoreConfig {
     fn default() -> Self {
-        Self { range_records: 1000, range_bytes: 8 * 1024 * 1024 }
+        Self { range_records: 1000, range_bytes: 8 * 1024 * 1024, moved_names_max: 100_000 }
     }
 }

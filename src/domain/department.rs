@@ -69,10 +69,11 @@ impl Policy {
         Timestamp::from_millis(now.as_millis() - now.as_millis().rem_euclid(every))
     }
 
-    /// How many slots lie strictly between two slots.
-    pub fn slots_between(&self, last: Timestamp, next: Timestamp) -> u64 {
+    /// How many slots passed between the last one that was taken and `next`. Before `since`, when the policy was
+    /// written, there were no slots of it that anybody could have taken.
+    pub fn slots_missed(&self, last: Timestamp, since: Timestamp, next: Timestamp) -> u64 {
         let every = i64::try_from(self.backup_every.as_millis()).unwrap_or(i64::MAX);
-        let steps = (next.as_millis() - last.as_millis()) / every;
+        let steps = (next.as_millis() - self.slot_at(last.max(since)).as_millis()) / every;
         u64::try_from(steps - 1).unwrap_or(0)
     }
 }
@@ -112,7 +113,16 @@ mod tests {
     fn skipped_slots_are_counted() {
         let p = policy(10);
         let at = |s: i64| Timestamp::from_millis(s * 1000);
-        assert_eq!(p.slots_between(at(10), at(20)), 0);
-        assert_eq!(p.slots_between(at(10), at(50)), 3);
+        assert_eq!(p.slots_missed(at(10), at(0), at(20)), 0);
+        assert_eq!(p.slots_missed(at(10), at(0), at(50)), 3);
+    }
+
+    #[test]
+    fn slots_before_the_policy_was_written_were_not_missed() {
+        let at = |s: i64| Timestamp::from_millis(s * 1000);
+        assert_eq!(policy(10).slots_missed(at(0), at(3601), at(3610)), 0);
+        assert_eq!(policy(10).slots_missed(at(0), at(3601), at(3630)), 2);
+        // The last slot was one of a shorter policy: 60 and 80 passed, 40 lies before it.
+        assert_eq!(policy(20).slots_missed(at(50), at(55), at(100)), 2);
     }
 }

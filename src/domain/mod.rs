@@ -15,6 +15,7 @@ pub mod history;
 pub mod ids;
 pub mod plan;
 pub mod range;
+pub mod renames;
 pub mod restore;
 pub mod text;
 pub mod token;

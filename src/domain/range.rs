@@ -4,6 +4,7 @@
 //! name or id that belongs to a user whom the restore does not touch is never taken from that user.
 
 use std::collections::{HashMap, HashSet};
+use std::ops;
 
 use super::clock::Timestamp;
 use super::ids::{DepartmentName, RestoreId, UserId};
@@ -28,8 +29,9 @@ pub struct Range {
     pub key: Option<UserId>,
     /// The changes, in the order in which they are made.
     pub changes: Vec<PlannedChange>,
-    /// The changes are renames in a circle, and go through a reserved name.
-    pub cycle: bool,
+    /// Which of the changes are renames in a circle, each from its first to after its last: they go through a reserved
+    /// name, all or none.
+    pub circles: Vec<ops::Range<usize>>,
     /// How many planned changes are dealt with when the range is done.
     pub done: u64,
     /// The moment of the write.
@@ -66,6 +68,18 @@ pub struct Decision {
     pub conflicts: Vec<Conflict>,
 }
 
+impl Decision {
+    /// Number of users that are written.
+    pub fn written(&self) -> u64 {
+        // A user in a circle may be written twice: aside, and then with its name.
+        let ids = self.writes.iter().map(|write| match write {
+            Write::Insert(user) | Write::Replace { user, .. } => &user.id,
+            Write::Delete { id, .. } => id,
+        });
+        ids.collect::<HashSet<_>>().len() as u64
+    }
+}
+
 impl Range {
     /// Whether the range only creates records, so that it may be tried without reading first.
     pub fn only_creates(&self) -> bool {
@@ -86,17 +100,24 @@ impl Range {
     /// Decides from the live records of the range's ids (in any department) and the holders of its names.
     pub fn decide(&self, live: &HashMap<UserId, User>, names: HashMap<String, UserId>) -> Decision {
         let mut decider = Decider { range: self, names, decision: Decision::default() };
-        if self.cycle {
-            decider.cycle(live);
-        } else {
-            for change in &self.changes {
+        let mut circles = self.circles.iter();
+        let mut circle = circles.next();
+        let mut at = 0;
+        while let Some(change) = self.changes.get(at) {
+            if let Some(here) = circle.filter(|circle| circle.start == at && circle.end > at) {
+                decider.circle(self.changes.get(here.clone()).unwrap_or_default(), live);
+                at = here.end;
+                circle = circles.next();
+            } else {
                 decider.change(change, live.get(&change.user_id));
+                at += 1;
             }
         }
         let mut decision = decider.decision;
         if self.pass == Pass::Renames {
-            // The records pass meets the same changes again and reports what is still in the way.
-            decision.conflicts.clear();
+            // The records pass meets the same changes again and reports what is still in the way; what was overwritten
+            // here looks as wanted by then.
+            decision.conflicts.retain(|conflict| conflict.overwritten);
         }
         decision
     }
@@ -157,24 +178,35 @@ impl Decider<'_> {
     }
 
     /// Renames in a circle: one user steps aside to a reserved name, the others follow, then it takes its own.
-    fn cycle(&mut self, live: &HashMap<UserId, User>) {
-        let as_planned = self.range.changes.iter().all(|change| {
-            let rev = live.get(&change.user_id).map(|live| live.rev);
-            rev.is_some() && rev == change.base.as_ref().map(|base| base.rev)
-        });
-        let Some(first) = self.range.changes.first() else { return };
-        let (true, Some(aside)) = (as_planned, live.get(&first.user_id)) else { return };
+    fn circle(&mut self, changes: &[PlannedChange], live: &HashMap<UserId, User>) {
+        let Some(first) = changes.first() else { return };
+        let (true, Some(aside)) = (self.still_turns(changes, live), live.get(&first.user_id)) else { return };
         let mut moved = aside.clone();
         moved.name = UserName::from_stored(format!("~restore~{}~{}", self.range.restore, aside.id));
         moved = written(moved, Some(aside), None, Rev::random(), self.range.now);
         self.names.remove(aside.name.as_str());
         self.decision.writes.push(Write::Replace { user: moved.clone(), guard: aside.rev });
-        for change in self.range.changes.iter().skip(1) {
+        for change in changes.iter().skip(1) {
             self.change(change, live.get(&change.user_id));
         }
         let Some(wanted) = &first.wanted else { return };
+        if first.base.as_ref().is_none_or(|base| base.rev != aside.rev) {
+            self.conflict(first, ConflictCause::Changed, true);
+        }
         let target = target(wanted, Some(aside), &self.range.request);
         self.put(target, Some(&moved), None);
+    }
+
+    /// Whether each user of a circle may be written and still holds the name that the next one wants.
+    fn still_turns(&self, changes: &[PlannedChange], live: &HashMap<UserId, User>) -> bool {
+        let overwrite = self.range.request.on_conflict == OnConflict::Overwrite;
+        let holders = changes.last().into_iter().chain(changes);
+        changes.iter().zip(holders).all(|(change, holder)| {
+            let Some(live) = live.get(&change.user_id) else { return false };
+            let as_planned = change.base.as_ref().is_some_and(|base| base.rev == live.rev);
+            let held = change.wanted.as_ref().and_then(|wanted| self.names.get(wanted.name.as_str()));
+            live.department == self.range.department && (as_planned || overwrite) && held == Some(&holder.user_id)
+        })
     }
 
     fn put(&mut self, target: User, live: Option<&User>, base: Option<&User>) {
@@ -197,68 +229,10 @@ impl Decider<'_> {
     }
 }
 
-/// Renames that must go together, in their order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RenameGroup {
-    /// The renames: each finds its name free when the ones before it are done.
-    pub changes: Vec<PlannedChange>,
-    /// They form a circle.
-    pub cycle: bool,
-}
-
-/// Orders renames so that each name is free when its turn comes: chains from their free end, circles as one group.
-/// `holders` says who holds each wanted name.
-#[expect(clippy::implicit_hasher, reason = "the one caller has the default hasher")]
-pub fn order_renames(renames: Vec<PlannedChange>, holders: &HashMap<String, UserId>) -> Vec<RenameGroup> {
-    let mut waiting: HashMap<UserId, PlannedChange> =
-        renames.into_iter().map(|change| (change.user_id.clone(), change)).collect();
-    let mut ids: Vec<UserId> = waiting.keys().cloned().collect();
-    ids.sort();
-    let mut groups = Vec::new();
-    for start in ids {
-        // Walk from each rename to the holder of its name, until the walk ends, leaves the set, or closes.
-        let mut walk = Vec::new();
-        let mut on_walk = HashSet::new();
-        let mut at = start;
-        let closes_at = loop {
-            if !waiting.contains_key(&at) {
-                break None;
-            }
-            if !on_walk.insert(at.clone()) {
-                break Some(at);
-            }
-            walk.push(at.clone());
-            match next_holder(&waiting[&at], holders) {
-                Some(holder) => at = holder,
-                None => break None,
-            }
-        };
-        let mut take = |ids: &[UserId]| -> Vec<PlannedChange> {
-            // The one that waits for nobody goes first.
-            ids.iter().rev().filter_map(|id| waiting.remove(id)).collect()
-        };
-        let circle_from = closes_at.and_then(|id| walk.iter().position(|walked| *walked == id));
-        if let Some(from) = circle_from {
-            let changes = take(&walk[from..]);
-            groups.push(RenameGroup { changes, cycle: true });
-            walk.truncate(from);
-        }
-        let changes = take(&walk);
-        if !changes.is_empty() {
-            groups.push(RenameGroup { changes, cycle: false });
-        }
-    }
-    groups
-}
-
-fn next_holder(change: &PlannedChange, holders: &HashMap<String, UserId>) -> Option<UserId> {
-    let wanted = change.wanted.as_ref()?;
-    holders.get(wanted.name.as_str()).filter(|holder| **holder != change.user_id).cloned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::plan::tests::{request, user};
+    use super::super::renames::order_renames;
     use super::*;
 
     fn rename(id: &str, from: &str, to: &str) -> PlannedChange {
@@ -270,16 +244,16 @@ mod tests {
         }
     }
 
-    fn range(changes: Vec<PlannedChange>, cycle: bool) -> Range {
+    fn range(changes: Vec<PlannedChange>, circle: bool) -> Range {
         Range {
             restore: "0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap(),
             department: DepartmentName::default_department(),
             request: request(),
             number: 0,
-            pass: if cycle { Pass::Renames } else { Pass::Records },
+            pass: if circle { Pass::Renames } else { Pass::Records },
             key: None,
+            circles: circle.then_some(0..changes.len()).into_iter().collect(),
             changes,
-            cycle,
             done: 0,
             now: Timestamp::from_millis(9),
         }
@@ -330,21 +304,12 @@ mod tests {
         let renames = vec![rename("a", "one", "two"), rename("b", "two", "three"), rename("c", "three", "one")];
         let (live, names) = state(&users);
         let groups = order_renames(renames, &names);
-        assert!(groups.len() == 1 && groups[0].cycle);
+        assert!(groups.len() == 1 && groups[0].circle);
         let decision = range(groups[0].changes.clone(), true).decide(&live, names);
         let after = apply(&users, &decision.writes);
         assert_eq!(after[&"a".parse().unwrap()], "two");
         assert_eq!(after[&"b".parse().unwrap()], "three");
         assert_eq!(after[&"c".parse().unwrap()], "one");
-    }
-
-    #[test]
-    fn a_chain_that_leads_into_a_circle_waits_for_it() {
-        let users = [user("a", "one"), user("b", "two"), user("z", "zed")];
-        let renames = vec![rename("a", "one", "two"), rename("b", "two", "one")];
-        let (_, names) = state(&users);
-        let groups = order_renames(renames, &names);
-        assert_eq!(groups.iter().filter(|g| g.cycle).count(), 1);
     }
 
     #[test]
@@ -369,6 +334,58 @@ mod tests {
         let overwritten = asked.decide(&live, names);
         assert_eq!(overwritten.writes.len(), 1);
         assert!(overwritten.conflicts[0].overwritten);
+    }
+
+    #[test]
+    fn a_circle_of_which_a_user_changed_is_turned_only_with_overwrite_and_that_is_reported() {
+        let mut users = [user("a", "one"), user("b", "two")];
+        users[1].rev = Rev::from_bits(99);
+        let renames = vec![rename("a", "one", "two"), rename("b", "two", "one")];
+        for start in 0..2 {
+            let mut changes = renames.clone();
+            changes.rotate_left(start);
+            let (live, names) = state(&users);
+            let mut asked = range(changes, true);
+            assert_eq!(asked.decide(&live, names.clone()), Decision::default());
+            asked.request.on_conflict = OnConflict::Overwrite;
+            let decision = asked.decide(&live, names);
+            assert_eq!(decision.written(), 2);
+            let after = apply(&users, &decision.writes);
+            assert_eq!((after[&"a".parse().unwrap()].as_str(), after[&"b".parse().unwrap()].as_str()), ("two", "one"));
+            let found: Vec<_> = decision.conflicts.iter().map(|c| (c.user_id.as_str(), c.overwritten)).collect();
+            assert_eq!(found, [("b", true)]);
+        }
+    }
+
+    #[test]
+    fn a_circle_whose_name_was_given_to_somebody_else_is_left_alone() {
+        let users = [user("a", "one"), user("b", "four"), user("thief", "two")];
+        let changes = vec![rename("a", "one", "two"), rename("b", "two", "one")];
+        let (live, names) = state(&users);
+        let mut asked = range(changes, true);
+        asked.request.on_conflict = OnConflict::Overwrite;
+        assert_eq!(asked.decide(&live, names), Decision::default());
+    }
+
+    #[test]
+    fn chains_and_circles_share_a_range() {
+        let users = [user("a", "one"), user("b", "two"), user("c", "three"), user("d", "four"), user("e", "five")];
+        let changes = vec![
+            rename("c", "three", "free"),
+            rename("a", "one", "two"),
+            rename("b", "two", "one"),
+            rename("d", "four", "five"),
+            rename("e", "five", "four"),
+        ];
+        let mut asked = range(changes, true);
+        asked.circles = vec![1..3, 3..5];
+        let (live, names) = state(&users);
+        let decision = asked.decide(&live, names);
+        let after = apply(&users, &decision.writes);
+        let names: Vec<&str> =
+            ["a", "b", "c", "d", "e"].iter().map(|id| after[&id.parse().unwrap()].as_str()).collect();
+        assert_eq!(names, ["two", "one", "free", "five", "four"]);
+        assert_eq!(decision.written(), 5);
     }
 
     #[test]

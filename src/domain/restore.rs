@@ -137,10 +137,14 @@ pub struct Plan {
     pub updates: u64,
     /// Records to delete.
     pub deletes: u64,
+    /// Records among the updates that get another name.
+    pub renames: u64,
     /// Records that are as wanted.
     pub unchanged: u64,
     /// Records of which a policy keeps the live hash or lock against the point.
     pub security_kept: u64,
+    /// Users that were asked for by id and that the restore point does not have.
+    pub missing_users: Vec<UserId>,
     /// Hash over every planned change; the plan's `ETag`.
     pub hash: String,
     /// The first few changes of each kind.
@@ -193,13 +197,23 @@ pub struct RestoreProgress {
     pub changes_done: u64,
     /// Planned changes in all.
     pub changes_total: u64,
+    /// Users that were really written.
+    pub changes_applied: u64,
     /// Changes that could not be made, or were made over a conflict.
     pub conflicts: u64,
 }
 
 impl Default for RestoreProgress {
     fn default() -> Self {
-        Self { pass: Pass::Deletes, key: None, batches: 0, changes_done: 0, changes_total: 0, conflicts: 0 }
+        Self {
+            pass: Pass::Deletes,
+            key: None,
+            batches: 0,
+            changes_done: 0,
+            changes_total: 0,
+            changes_applied: 0,
+            conflicts: 0,
+        }
     }
 }
 

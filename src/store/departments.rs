@@ -14,6 +14,7 @@ use super::documents::names::Named as _;
 use super::documents::users::rev_bits;
 use super::documents::{date, long, opt_date};
 use super::error::{read, write};
+use super::fences::COLLECTION as FENCES;
 use super::heads::cluster_time_now;
 use super::txn::Txn;
 use crate::domain::clock::Timestamp;
@@ -144,8 +145,18 @@ impl Departments {
         let state = if deleted { DepartmentState::Deleted } else { DepartmentState::Active };
         let filter = doc! { "_id": name.as_str(), "rev": rev_bits(guard) };
         let set = doc! { "state": state.name(), "rev": rev_bits(rev), "updated_at": date(now) };
-        let done = write(self.collection.update_one(filter, doc! { "$set": set })).await?;
-        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
+        let touch = doc! { "q": { "_id": name.as_str() }, "u": { "$inc": { "ops": 1_i64 } } };
+        let mut txn = Txn::plain(&self.database).await?;
+        loop {
+            let outcome = match txn.set("departments", filter.clone(), doc! { "$set": set.clone() }).await {
+                // Every range of a restore modifies the fence, so one that saw the old state does not commit after this.
+                Ok(_) => txn.run(doc! { "update": FENCES, "updates": [touch.clone()] }).await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Some(()) = txn.finish(outcome).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Takes a slot of the schedule, exactly once over all leaders: one fenced transaction that moves

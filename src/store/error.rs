@@ -103,6 +103,10 @@ const NOT_PRIMARY: [i32; 3] = [10107, 13435, 10058];
 /// Server codes of a node that stops, recovers or cannot reach the others.
 const INTERRUPTED: [i32; 12] = [11600, 11602, 13436, 189, 91, 6, 7, 50, 64, 89, 134, 262];
 
+/// Server codes of a cluster time that the server no longer, or not yet, has a snapshot of: `SnapshotTooOld`,
+/// `SnapshotUnavailable`.
+const SNAPSHOT_GONE: [i32; 2] = [239, 246];
+
 impl StoreError {
     /// The situation of a read that failed.
     pub(super) fn of_read(error: Error) -> Self {
@@ -128,11 +132,12 @@ impl StoreError {
         if unknown { Self::OutcomeUnknown(error) } else { Self::Other(error) }
     }
 
-    /// Whether a transaction that failed so may simply be run again.
+    /// Whether what failed so, a transaction or a read at a cluster time, may simply be run again.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(error) | Self::OutcomeUnknown(error) | Self::Other(error) => {
                 error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR)
+                    || command_code(error).is_some_and(|code| SNAPSHOT_GONE.contains(&code))
             }
             _ => false,
         }

@@ -70,7 +70,7 @@ impl Fences {
         Self { database: database.clone(), fences: database.collection(COLLECTION) }
     }
 
-    /// Claims the fence for a leadership (COORDINATION.md 6.4): raises the epoch, resolves a lost reply by reading.
+    /// Claims the fence for a leadership: raises the epoch, resolves a lost reply by reading.
     ///
     /// # Errors
     /// When MongoDB does not answer; then the outcome is unknown and the claim may be repeated.

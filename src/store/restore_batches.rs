@@ -16,6 +16,7 @@ use super::documents::users::{read_user, rev_bits, user_document, user_key};
 use super::documents::{Fields, long};
 use super::error::read;
 use super::txn::Txn;
+use crate::domain::department::DepartmentState;
 use crate::domain::epoch::Leadership;
 use crate::domain::ids::{RestoreId, UserId};
 use crate::domain::range::{Decision, Range, Write};
@@ -25,6 +26,8 @@ use crate::domain::user::User;
 const COLLECTION: &str = "restore_batches";
 /// How often a range is read anew because somebody else wrote one of its ids or names in between.
 const READS_MAX: u32 = 10;
+/// Most writes of one command.
+const COMMAND_RECORDS: usize = 1000;
 
 /// The `restore_batches` collection.
 #[derive(Debug, Clone)]
@@ -40,6 +43,8 @@ pub enum Applied {
     Committed,
     /// Somebody asked to stop the restore; nothing was written.
     Cancelled,
+    /// The department was deleted, so it takes no users; nothing was written.
+    DepartmentDeleted,
 }
 
 impl RestoreBatches {
@@ -93,6 +98,10 @@ impl RestoreBatches {
         if restore.cancel_requested {
             return Ok(Applied::Cancelled);
         }
+        let active = doc! { "_id": range.department.as_str(), "state": DepartmentState::Active.name() };
+        if txn.find("departments", active).await?.is_empty() {
+            return Ok(Applied::DepartmentDeleted);
+        }
         let decision = if blind {
             range.decide_blind()
         } else {
@@ -110,6 +119,7 @@ impl RestoreBatches {
         let add = doc! {
             "progress.batches": 1_i64,
             "progress.changes_done": long(range.done),
+            "progress.changes_applied": long(decision.written()),
             "progress.conflicts": long(decision.conflicts.len() as u64),
         };
         txn.set("restores", doc! { "_id": key }, doc! { "$set": set, "$inc": add }).await?;
@@ -164,10 +174,10 @@ async fn holders(txn: &mut Txn, range: &Range) -> Result<HashMap<String, UserId>
     Ok(holders)
 }
 
-/// Writes in order; neighbours of one kind share a command.
+/// Writes in order; neighbours of one kind share a command, which a long circle fills more than once.
 async fn write_all(txn: &mut Txn, range: &Range, writes: &[Write]) -> Result<(), StoreError> {
     let same_kind = |a: &Write, b: &Write| std::mem::discriminant(a) == std::mem::discriminant(b);
-    for run in writes.chunk_by(same_kind) {
+    for run in writes.chunk_by(same_kind).flat_map(|run| run.chunks(COMMAND_RECORDS)) {
         let statements: Vec<Document> = run.iter().map(|write| statement(range, write)).collect();
         let command = match run.first() {
             Some(Write::Insert(_)) => doc! { "insert": "users", "documents": statements },

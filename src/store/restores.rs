@@ -111,9 +111,10 @@ impl Restores {
     /// Records the wish to apply a planned restore whose plan has this hash. No leader write.
     ///
     /// # Errors
-    /// `Stale` when it is not `planned` or its plan has another hash.
+    /// `Stale` when it is not `planned`, its plan has another hash, or somebody asked to stop it.
     pub async fn request_apply(&self, id: &RestoreId, plan_hash: &str) -> Result<(), StoreError> {
-        let filter = doc! { "_id.id": id.as_str(), "state": "planned", "plan.hash": plan_hash };
+        let filter =
+            doc! { "_id.id": id.as_str(), "state": "planned", "plan.hash": plan_hash, "cancel_requested": false };
         self.wish(filter, doc! { "apply": true }).await
     }
 
@@ -174,27 +175,28 @@ impl Restores {
         }
     }
 
-    /// Writes the plan of a `planning` restore, which becomes `planned`, in a fenced transaction.
+    /// Writes the plan of a `planning` restore, which becomes `planned`, in a fenced transaction. Returns it as it is
+    /// after that.
     ///
     /// # Errors
     /// `Fenced`; `Stale` when it is not `planning`.
-    pub async fn set_plan(&self, leadership: &Leadership, id: &RestoreId, plan: &Plan) -> Result<(), StoreError> {
+    pub async fn set_plan(&self, leadership: &Leadership, id: &RestoreId, plan: &Plan) -> Result<Restore, StoreError> {
         let set = doc! {
             "state": RestoreState::Planned.name(),
             "plan": plan_document(plan),
             "progress.changes_total": long(plan.changes()),
             "fence": leadership.epoch.0,
         };
-        self.move_on(leadership, id, &["planning"], doc! { "$set": set }).await.map(drop)
+        self.move_on(leadership, id, &["planning"], doc! { "$set": set }).await
     }
 
-    /// Makes a `planned` restore `applying`, in a fenced transaction.
+    /// Makes a `planned` restore `applying`, in a fenced transaction. Returns it as it is after that.
     ///
     /// # Errors
     /// `Fenced`; `Stale` when it is not `planned`.
-    pub async fn start_applying(&self, leadership: &Leadership, id: &RestoreId) -> Result<(), StoreError> {
+    pub async fn start_applying(&self, leadership: &Leadership, id: &RestoreId) -> Result<Restore, StoreError> {
         let set = doc! { "state": RestoreState::Applying.name(), "fence": leadership.epoch.0 };
-        self.move_on(leadership, id, &["planned"], doc! { "$set": set }).await.map(drop)
+        self.move_on(leadership, id, &["planned"], doc! { "$set": set }).await
     }
 
     /// Ends a restore as complete, failed or cancelled, in a fenced transaction.

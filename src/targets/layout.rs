@@ -1,4 +1,4 @@
-//! Every object path, spelled once (DESIGN.md 4).
+//! Every object path, spelled once (docs/formats.md lists them for people).
 
 use std::fmt;
 

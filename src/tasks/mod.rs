@@ -19,6 +19,7 @@ mod schedule;
 use std::sync::Arc;
 
 use tokio::sync::{OnceCell, mpsc};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backup::Repository;
@@ -47,9 +48,10 @@ pub struct Parts {
     pub tracker: TaskTracker,
 }
 
-/// Leads every department that the elections give to this replica, until the channel ends.
-pub async fn run(parts: Parts, mut claims: mpsc::Receiver<Claim>) {
-    while let Some(claim) = claims.recv().await {
+/// Leads every department that the elections give to this replica, until it shuts down. The channel itself never ends:
+/// the elections live as long as the replica shows who leads.
+pub async fn run(parts: Parts, mut claims: mpsc::Receiver<Claim>, stop: CancellationToken) {
+    while let Some(Some(claim)) = stop.run_until_cancelled(claims.recv()).await {
         parts.tracker.spawn(leader::lead(parts.clone(), claim));
     }
 }

@@ -9,15 +9,14 @@ use crate::backup::state::State;
 use crate::domain::cause::Cause;
 use crate::domain::ids::UserId;
 use crate::domain::plan::PlannedChange;
-use crate::domain::range::{RenameGroup, order_renames};
+use crate::domain::renames::{RenameGroup, order_renames};
 use crate::domain::restore::RestoreRequest;
 
-/// Most names that one restore may move between users; bounds the memory of the replica.
-const MOVED_NAMES_MAX: usize = 100_000;
 /// Names asked for in one query.
 const ASK: usize = 1000;
 
-/// The renames that must be made before all other records, in groups in their order.
+/// The renames that must be made before all other records, in groups in their order. Asked before the first change of
+/// a restore, so that too many are an end and not half a restore.
 pub(super) async fn contended(
     leading: &Leading,
     wanted: &State,
@@ -75,9 +74,11 @@ impl Search {
                 self.waiting.push(change);
             }
         }
-        if self.holders.len() > MOVED_NAMES_MAX {
+        let most = leading.parts.config.restore.moved_names_max;
+        if self.holders.len() > most {
             let message = format!(
-                "More than {MOVED_NAMES_MAX} names would move between users. Restore the users in several parts."
+                "More than {most} names would move between users; nothing was changed. Restore the users in several \
+                 parts, or raise restore.moved_names_max."
             );
             return Err(Halt::Failed(Cause::new("too_many_moved_names", message), Vec::new()));
         }

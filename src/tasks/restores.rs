@@ -1,6 +1,8 @@
 //! Carries out restores: safety backup, plan, then ranges of changes, each a fenced transaction with its checkpoint.
 //!
-//! Rule: whatever a dead leader has committed is in the restore's document; the next leader goes on from there.
+//! Rules: whatever a dead leader has committed is in the restore's document; the next leader goes on from there. The
+//! restores of a department go one after the other, in the order in which they were asked for, so that a plan sees what
+//! the ones before it did.
 
 use std::time::Duration;
 
@@ -17,11 +19,23 @@ use crate::domain::cause::Cause;
 use crate::domain::ids::{BackupId, UserId};
 use crate::domain::plan::PlannedChange;
 use crate::domain::range::Range;
-use crate::domain::restore::{Action, Pass, Restore, RestoreMode, RestoreProgress, RestoreState};
+use crate::domain::renames::{Packed, RenameGroup, pack};
+use crate::domain::restore::{Action, Pass, Restore, RestoreProgress, RestoreState};
 use crate::store::restore_batches::Applied;
 
 /// How often open restores are looked at without a poke.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often a restore that is being planned is looked at for a wish to stop it.
+const CANCEL_LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Where a restore stands when its leader lets go of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rests {
+    /// It has ended, or waits for somebody to apply it.
+    Done,
+    /// Its safety backup is under way; the ones after it wait as well.
+    Waits,
+}
 
 /// Carries out restores until the leadership ends.
 pub(super) async fn run(leading: Leading) {
@@ -42,13 +56,19 @@ pub(super) async fn run(leading: Leading) {
 }
 
 async fn carry_out_all(leading: &Leading) -> Result<(), Halt> {
+    let mut waits = false;
     for restore in leading.parts.store.restores.open(&leading.leadership.department).await? {
-        if restore.state == RestoreState::Planned && !restore.apply && !restore.cancel_requested {
+        let idle = restore.state == RestoreState::Planned && !restore.apply;
+        // Who waits for another one, or for somebody to apply it, can still be stopped.
+        if (idle || waits) && !restore.cancel_requested {
             continue;
         }
         let id = restore.id.clone();
         let (state, cause) = match Box::pin(carry_out(leading, &restore)).await {
-            Ok(()) => continue,
+            Ok(rests) => {
+                waits |= rests == Rests::Waits;
+                continue;
+            }
             Err(Halt::Cancelled) => (RestoreState::Cancelled, None),
             Err(Halt::Failed(cause, _)) => (RestoreState::Failed, Some(cause)),
             Err(halt) => return Err(halt),
@@ -61,40 +81,60 @@ async fn carry_out_all(leading: &Leading) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Goes one or more states forward; returns when the restore has ended or waits for somebody.
-async fn carry_out(leading: &Leading, restore: &Restore) -> Result<(), Halt> {
+/// Goes one or more states forward; returns when the restore has ended or waits.
+async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> {
     leading.check()?;
     let store = &leading.parts.store;
     let mut restore = store.restores.take(&leading.leadership, &restore.id, leading.parts.clock.now()).await?;
-    if restore.cancel_requested {
-        return Err(Halt::Cancelled);
-    }
-    let Some(live) = safety_backup(leading, &mut restore).await? else { return Ok(()) };
+    still_wanted(&restore)?;
+    let Some(live) = safety_backup(leading, &mut restore).await? else { return Ok(Rests::Waits) };
     let wanted = complete_content(leading, &restore.request.backup_id).await?;
     let (wanted, live) = (open(leading, &wanted).await?, open(leading, &live).await?);
     if restore.state == RestoreState::Planning {
         let now = leading.parts.clock.now();
-        let plan = leading.unless_ended(plan(&wanted, &live, &restore.request, now)).await??;
+        let plan = unless_cancelled(leading, &restore, plan(&wanted, &live, &restore.request, now)).await??;
         leading.check()?;
-        store.restores.set_plan(&leading.leadership, &restore.id, &plan).await?;
+        restore = store.restores.set_plan(&leading.leadership, &restore.id, &plan).await?;
         info!(restore.id = %restore.id, changes = plan.changes(), "the restore is planned");
-        restore.state = RestoreState::Planned;
-        restore.progress.changes_total = plan.changes();
-        restore.plan = Some(plan);
+        still_wanted(&restore)?;
     }
     if restore.state == RestoreState::Planned {
         if !restore.apply {
-            return Ok(());
+            return Ok(Rests::Done);
         }
         leading.check()?;
-        store.restores.start_applying(&leading.leadership, &restore.id).await?;
+        restore = store.restores.start_applying(&leading.leadership, &restore.id).await?;
+        still_wanted(&restore)?;
     }
     Applier { leading, restore: &restore, wanted: &wanted, live: &live }.apply(restore.progress.clone()).await?;
     leading.check()?;
     let now = leading.parts.clock.now();
     store.restores.finish(&leading.leadership, &restore.id, RestoreState::Complete, None, now).await?;
     info!(restore.id = %restore.id, "the restore is complete");
-    Ok(())
+    Ok(Rests::Done)
+}
+
+fn still_wanted(restore: &Restore) -> Result<(), Halt> {
+    if restore.cancel_requested { Err(Halt::Cancelled) } else { Ok(()) }
+}
+
+/// Does something long that writes nothing, and drops it when the leadership ends or somebody stops the restore.
+async fn unless_cancelled<T>(leading: &Leading, restore: &Restore, work: impl Future<Output = T>) -> Result<T, Halt> {
+    let stopped = async {
+        loop {
+            tokio::time::sleep(CANCEL_LOOK_EVERY).await;
+            // One that cannot be read now is looked at again.
+            if let Ok(Some(now)) = leading.parts.store.restores.get(&restore.id).await
+                && let Err(halt) = still_wanted(&now)
+            {
+                return halt;
+            }
+        }
+    };
+    tokio::select! {
+        done = leading.unless_ended(work) => done,
+        halt = stopped => Err(halt),
+    }
 }
 
 /// The backup taken before anything is changed: asked for once, then waited for. Absent while it is under way.
@@ -171,39 +211,41 @@ struct Applier<'a> {
 
 impl Applier<'_> {
     async fn apply(&self, mut progress: RestoreProgress) -> Result<(), Halt> {
+        // Before the deletes, since too many moved names must end the restore before it has changed anything.
+        let renames = if progress.pass <= Pass::Renames { self.contended().await? } else { Vec::new() };
         if progress.pass == Pass::Deletes {
-            if self.restore.request.mode == RestoreMode::Exact {
+            if self.restore.plan.as_ref().is_none_or(|plan| plan.deletes > 0) {
                 self.ranges(&mut progress, |change| change.action == Action::Delete).await?;
             }
             progress.pass = Pass::Renames;
             progress.key = None;
         }
         if progress.pass == Pass::Renames {
-            self.renames(&mut progress).await?;
+            let limits = &self.leading.parts.config.restore;
+            for packed in pack(renames, limits.range_records, limits.range_bytes) {
+                let range = self.renames(&progress, packed);
+                self.commit(&mut progress, range).await?;
+            }
             progress.pass = Pass::Records;
             progress.key = None;
         }
         self.ranges(&mut progress, |change| change.action != Action::Delete).await
     }
 
-    async fn renames(&self, progress: &mut RestoreProgress) -> Result<(), Halt> {
-        if self.restore.plan.as_ref().is_some_and(|plan| plan.updates == 0) {
-            return Ok(());
+    async fn contended(&self) -> Result<Vec<RenameGroup>, Halt> {
+        if self.restore.plan.as_ref().is_some_and(|plan| plan.renames == 0) {
+            return Ok(Vec::new());
         }
-        let request = &self.restore.request;
-        let search = renames::contended(self.leading, self.wanted, self.live, request);
-        let groups = self.leading.unless_ended(search).await??;
-        let most = self.leading.parts.config.restore.range_records;
-        for group in groups {
-            let size = if group.cycle { group.changes.len() } else { most };
-            for part in group.changes.chunks(size.max(1)) {
-                let mut range = self.range(progress, part.to_vec());
-                range.cycle = group.cycle;
-                range.done = 0;
-                self.commit(progress, range).await?;
-            }
-        }
-        Ok(())
+        let search = Box::pin(renames::contended(self.leading, self.wanted, self.live, &self.restore.request));
+        unless_cancelled(self.leading, self.restore, search).await?
+    }
+
+    fn renames(&self, progress: &RestoreProgress, packed: Packed) -> Range {
+        let mut range = self.range(progress, packed.changes);
+        range.circles = packed.circles;
+        // The records pass counts them.
+        range.done = 0;
+        range
     }
 
     /// Cuts the changes of a pass into ranges and commits each.
@@ -246,7 +288,7 @@ impl Applier<'_> {
             key: if progress.pass == Pass::Renames { None } else { last },
             done: changes.len() as u64,
             changes,
-            cycle: false,
+            circles: Vec::new(),
             now: self.leading.parts.clock.now(),
         }
     }
@@ -261,6 +303,13 @@ impl Applier<'_> {
                 Ok(())
             }
             Applied::Cancelled => Err(Halt::Cancelled),
+            Applied::DepartmentDeleted => {
+                let message = format!(
+                    "The department {} was deleted. Make it again with PUT, then restore again.",
+                    self.restore.department
+                );
+                Err(Halt::Failed(Cause::new("department_deleted", message), Vec::new()))
+            }
         }
     }
 }

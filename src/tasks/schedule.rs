@@ -48,7 +48,7 @@ async fn keep(leading: &Leading) -> Result<Duration, Halt> {
     let last = department.schedule.last_slot;
     if last.is_none_or(|last| slot > last) {
         let busy = store.backups.open(name).await?.iter().any(|backup| backup.kind == BackupKind::Scheduled);
-        let skipped = last.map_or(0, |last| department.policy.slots_between(last, slot));
+        let skipped = last.map_or(0, |last| department.policy.slots_missed(last, department.updated_at, slot));
         let backup = (!busy).then(|| queued(name, slot, now));
         let missed = skipped + u64::from(busy);
         store.departments.take_slot(&leading.leadership, last, slot, missed, backup.as_ref()).await?;

@@ -2,15 +2,37 @@
 //!
 //! `make test` starts the shared parts and names them in `ROLLKEEPER_TEST_*`; the tests of `tidy` need none.
 
+mod bad_fields;
+mod bad_headers;
+mod bad_import;
+mod bad_input;
+mod bad_objects;
+mod bad_targets;
 mod departments;
+mod documents;
 mod failover;
 mod faults;
 mod fence;
+mod fuzz;
 #[expect(dead_code, reason = "the harness offers more than the tests of today need")]
 mod harness;
+mod hashing;
+mod jobs;
 mod journal;
+mod model;
 mod openapi;
 mod outages;
+mod restores_cancel;
+mod restores_departments;
+mod restores_modes;
+mod restores_names;
+mod restores_plan;
+mod restores_trouble;
+mod restores_users;
+mod restores_writers;
+mod schedule;
+mod shutdown;
 mod tidy;
 mod told;
 mod users;
+mod verify;

@@ -60,8 +60,10 @@ pub(in crate::store) fn plan_document(plan: &Plan) -> Document {
         "creates": long(plan.creates),
         "updates": long(plan.updates),
         "deletes": long(plan.deletes),
+        "renames": long(plan.renames),
         "unchanged": long(plan.unchanged),
         "security_kept": long(plan.security_kept),
+        "missing_users": plan.missing_users.iter().map(UserId::to_string).collect::<Vec<_>>(),
         "hash": &plan.hash,
         "samples": plan.samples.iter().map(sample).collect::<Vec<_>>(),
         "computed_at": date(plan.computed_at),
@@ -76,6 +78,7 @@ pub(in crate::store) fn progress_document(progress: &RestoreProgress) -> Documen
         "batches": long(progress.batches),
         "changes_done": long(progress.changes_done),
         "changes_total": long(progress.changes_total),
+        "changes_applied": long(progress.changes_applied),
         "conflicts": long(progress.conflicts),
     }
 }
@@ -119,8 +122,12 @@ fn read_plan(fields: &Fields<'_>) -> Result<Plan, StoreError> {
         creates: fields.count("creates")?,
         updates: fields.count("updates")?,
         deletes: fields.count("deletes")?,
+        renames: fields.count("renames")?,
         unchanged: fields.count("unchanged")?,
         security_kept: fields.count("security_kept")?,
+        missing_users: fields
+            .opt("missing_users", |fields, field| fields.texts(field, |text| text.parse().ok()))?
+            .unwrap_or_default(),
         hash: fields.owned("hash")?,
         samples: fields.list("samples", |sample| {
             Ok(PlanSample {
@@ -141,6 +148,7 @@ fn read_progress(fields: &Fields<'_>) -> Result<RestoreProgress, StoreError> {
         batches: fields.count("batches")?,
         changes_done: fields.count("changes_done")?,
         changes_total: fields.count("changes_total")?,
+        changes_applied: fields.opt("changes_applied", Fields::count)?.unwrap_or(0),
         conflicts: fields.count("conflicts")?,
     })
 }

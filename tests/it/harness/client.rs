@@ -81,6 +81,19 @@ impl Client {
         self.try_send(method, path, headers, body).await.unwrap_or_else(|error| panic!("{what}: {error:?}"))
     }
 
+    /// Any request with a body that need not be text.
+    pub(crate) async fn send_bytes(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let what = format!("{method} {}{path}", self.base);
+        let request = self.request(method, path, headers).body(body);
+        Self::read(request).await.unwrap_or_else(|error| panic!("{what}: {error:?}"))
+    }
+
     /// Any request, of a replica that may be gone.
     pub(crate) async fn try_send(
         &self,
@@ -89,6 +102,11 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<String>,
     ) -> Result<Answer, reqwest::Error> {
+        let request = self.request(method, path, headers);
+        Self::read(if let Some(body) = body { request.body(body) } else { request }).await
+    }
+
+    fn request(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> reqwest::RequestBuilder {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
@@ -96,9 +114,10 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        if let Some(body) = body {
-            request = request.body(body);
-        }
+        request
+    }
+
+    async fn read(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
         let answer = request.send().await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let text = answer.text().await?;
@@ -125,5 +144,26 @@ impl Answer {
         assert!(self.header("content-type").starts_with("application/problem+json"), "{:?}", self.headers);
         assert_eq!(self.json["code"], code, "{}", self.text);
         assert_eq!(self.json["status"], status, "{}", self.text);
+        assert_eq!(self.json["request_id"], self.header("x-request-id"), "{}", self.text);
+        assert!(!self.header("x-served-by").is_empty(), "{:?}", self.headers);
+        for field in ["type", "title", "detail", "instance"] {
+            assert!(self.json[field].as_str().is_some_and(|text| !text.is_empty()), "no {field}: {}", self.text);
+        }
+    }
+
+    /// Insists that this is a problem of one field of the body, at a JSON pointer and with a code of its own.
+    pub(crate) fn expect_field(&self, pointer: &str, code: &str) {
+        self.expect_problem(422, "invalid");
+        let errors = self.json["errors"].as_array().cloned().unwrap_or_default();
+        let found = errors.iter().any(|error| error["pointer"] == pointer && error["code"] == code);
+        assert!(found, "no {code} at {pointer}: {}", self.text);
+    }
+
+    /// Insists that this is a problem of one query parameter.
+    pub(crate) fn expect_parameter(&self, name: &str, code: &str) {
+        self.expect_problem(422, "invalid");
+        let errors = self.json["errors"].as_array().cloned().unwrap_or_default();
+        let found = errors.iter().any(|error| error["parameter"] == name && error["code"] == code);
+        assert!(found, "no {code} for {name}: {}", self.text);
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! Rule: `eventually` is the only way to wait; no test sleeps.
 
+pub(crate) mod changes;
 pub(crate) mod client;
+pub(crate) mod objects;
 pub(crate) mod parts;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod records;
 pub(crate) mod replica;
+pub(crate) mod restoring;
 pub(crate) mod settings;
 pub(crate) mod stack;
 
@@ -21,7 +25,10 @@ pub(crate) use stack::Stack;
 pub(crate) async fn eventually<T>(what: &str, timeout: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
-        if let Some(value) = probe().await {
+        let left = timeout.saturating_sub(begun.elapsed());
+        // A probe that hangs must not keep the test from saying what it waits for.
+        let value = tokio::time::timeout(left.max(Duration::from_secs(1)), probe()).await;
+        if let Ok(Some(value)) = value {
             return value;
         }
         assert!(begun.elapsed() < timeout, "not within {timeout:?}: {what}");

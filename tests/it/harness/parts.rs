@@ -91,15 +91,17 @@ pub(crate) async fn zookeeper(folder: &Path) -> Part {
         let mut connection = TcpStream::connect(started.address()).await.ok()?;
         connection.write_all(b"srvr").await.ok()?;
         let mut answer = String::new();
-        connection.read_to_string(&mut answer).await.ok()?;
+        // One that comes while the server still starts is taken and never answered.
+        tokio::time::timeout(Duration::from_secs(1), connection.read_to_string(&mut answer)).await.ok()?.ok()?;
         answer.contains("Mode:").then_some(())
     })
     .await;
     started
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now, below those that the system gives to outgoing connections: one of these could take
+/// the port before the server does, and a client that waits for the server could even be connected with itself.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("find a free port");
-    listener.local_addr().expect("have an address").port()
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| rand::random_range(20_000..32_000)).find(free).expect("find a free port")
 }

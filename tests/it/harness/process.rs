@@ -26,11 +26,6 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether it has ended.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("ask for the child").is_some()
-    }
-
     /// Ends it as a crash does, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("kill the child");
@@ -47,9 +42,19 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    /// Asks it to end (SIGTERM).
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// How it ended; none while it runs.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("ask for the child")
+    }
+
     /// Asks it to end (SIGTERM), and waits until it has.
     pub(crate) fn stop(&mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
+        self.terminate();
         self.child.wait().expect("wait for the child")
     }
 

@@ -50,9 +50,14 @@ impl Replica {
         self.process.stop()
     }
 
-    /// Whether its process has ended.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        self.process.has_ended()
+    /// Asks it to end (SIGTERM).
+    pub(crate) fn terminate(&self) {
+        self.process.terminate();
+    }
+
+    /// How its process ended; none while it runs.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.ended()
     }
 
     /// Starts it again on the same port; the log goes on.

@@ -11,7 +11,11 @@ pub(crate) struct Settings {
     pub(crate) session_timeout: String,
     pub(crate) backup_every: String,
     pub(crate) range_records: usize,
+    /// More keys of `[restore]`, in TOML, separated by commas.
+    pub(crate) restore_extra: String,
     pub(crate) chunk_records: u32,
+    /// More of `[http]`, each key with a comma before it.
+    pub(crate) http: String,
     pub(crate) extra: String,
     pub(crate) binary: PathBuf,
     pub(crate) own_mongod: bool,
@@ -27,7 +31,9 @@ impl Default for Settings {
             session_timeout: "2s".to_owned(),
             backup_every: "1h".to_owned(),
             range_records: 1000,
+            restore_extra: String::new(),
             chunk_records: 4096,
+            http: String::new(),
             extra: String::new(),
             binary: PathBuf::from(env!("CARGO_BIN_EXE_rollkeeper")),
             own_mongod: false,
@@ -52,18 +58,22 @@ impl Settings {
     pub(crate) fn toml(&self, place: &Place, folder: &Path, index: usize, port: u16) -> String {
         let Place { mongodb, database, chroot, recipient, .. } = place;
         let zookeeper = self.zookeeper_of.get(&index).unwrap_or(&place.zookeeper);
-        let Self { session_timeout, backup_every, range_records, chunk_records, extra, .. } = self;
+        let Self { session_timeout, backup_every, range_records, restore_extra, chunk_records, http, extra, .. } = self;
+        let mut restore = format!("range_records = {range_records}");
+        if !restore_extra.is_empty() {
+            restore.extend([", ", restore_extra]);
+        }
         let id = index + 1;
         let folder = folder.display();
         let target = |n| format!("[[targets.list]]\nname = \"t{n}\"\nurl = \"file://{folder}/targets/t{n}\"\n");
         let targets = (1..=self.targets).map(target).collect::<Vec<_>>().concat();
         format!(
             "replica = {{ id = \"r{id}\", url = \"http://127.0.0.1:{port}\" }}\n\
-             http = {{ listen = \"127.0.0.1:{port}\" }}\n\
+             http = {{ listen = \"127.0.0.1:{port}\"{http} }}\n\
              mongodb = {{ uri = \"{mongodb}\", database = \"{database}\" }}\n\
              keys = {{ recipients = [\"{recipient}\"], identity_file = \"{folder}/identity\" }}\n\
              backup = {{ backup_every = \"{backup_every}\", chunk_records = {chunk_records} }}\n\
-             restore = {{ range_records = {range_records} }}\n\
+             restore = {{ {restore} }}\n\
              auth = {{ bootstrap_token_file = \"{folder}/token\" }}\n\
              [zookeeper]\nconnect = \"{zookeeper}\"\nchroot = \"{chroot}\"\nsession_timeout = \"{session_timeout}\"\n\
              auth_file = \"{folder}/zookeeper-auth\"\n\

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::client::{Answer, Client};
 use super::parts::{self, Part};
+use super::records::hash_number;
 use super::replica::Replica;
 use super::settings::{Place, Settings};
 use super::{eventually, unique, variable};
@@ -114,6 +115,12 @@ impl Stack {
         self.replicas.iter_mut().find(|replica| replica.id == id).expect("know the replica")
     }
 
+    /// Crashes a replica for good (SIGKILL); the harness asks the first of the others from now on.
+    pub(crate) fn crash(&mut self, id: &str) {
+        self.replica(id).kill();
+        self.replicas.retain(|replica| replica.id != id);
+    }
+
     /// Waits until a department has a leader, as the first replica sees it.
     pub(crate) async fn leader_of(&self, department: &str) -> Value {
         leader_seen_by(self.client(), department, |_| true).await
@@ -126,10 +133,10 @@ impl Stack {
         self.leader_of(name).await;
     }
 
-    /// Imports `count` users, `<department>-00000` first, with a ready hash.
+    /// Imports `count` users, `<department>-00000` first, each with a ready hash of its own.
     pub(crate) async fn create_users(&self, department: &str, count: usize) {
-        let hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FtcGxlLXNhbHQtMDE$1rBUU2jrGMzPeKRYNGndy8ozvtm05CBFs59hxa/MB5k";
         let line = |n| {
+            let hash = hash_number(n as u64);
             let name = format!("User {n:05} ü");
             json!({ "id": format!("{department}-{n:05}"), "department": department, "name": name, "password_hash": hash })
         };
@@ -147,6 +154,15 @@ impl Stack {
     pub(crate) async fn backup(&self, department: &str) -> Value {
         let job = self.client().post("/backups", json!({ "department": department })).await.expect(202);
         self.ended(job.header("location"), "complete").await
+    }
+
+    /// Waits until the backup of the first slot is complete: after it, nothing happens by itself until the next slot.
+    pub(crate) async fn first_slot_done(&self) {
+        eventually("the backup of the first slot is complete", READY, async || {
+            let listed = self.client().get("/backups?department=default").await.expect(200).json;
+            listed["items"].as_array()?.iter().any(|backup| backup["kind"] == "scheduled").then_some(())
+        })
+        .await;
     }
 
     /// Starts a restore, and returns the job as it was accepted.
@@ -190,6 +206,18 @@ pub(crate) async fn leader_seen_by(client: &Client, department: &str, pleases: i
     .await
 }
 
+/// Waits until every target has a whole copy of a backup.
+pub(crate) async fn present_everywhere(stack: &Stack, backup: &Value) -> Value {
+    let path = format!("/backups/{}", backup["id"].as_str().expect("have an id"));
+    let whole = "the backup lies on every target";
+    eventually(whole, READY, async || {
+        let backup = stack.client().get(&path).await.expect(200).json;
+        let copies = backup["copies"].as_array().expect("have copies").clone();
+        copies.iter().all(|copy| copy["state"] == "present").then_some(backup)
+    })
+    .await
+}
+
 fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), format!("{text}\n")).expect("write a file");
 }
@@ -217,8 +245,9 @@ fn drop_database(uri: &str, database: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("build a runtime");
     runtime.block_on(async {
         if let Ok(client) = mongodb::Client::with_uri_str(uri).await {
-            // What stays behind goes with the parts at the end of the run.
-            let _ = client.database(database).drop().await;
+            // What stays behind goes with the parts at the end of the run, so the open transaction of a killed replica
+            // is not waited for.
+            let _ = tokio::time::timeout(Duration::from_secs(1), client.database(database).drop()).await;
         }
     });
 }

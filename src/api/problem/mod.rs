@@ -2,120 +2,23 @@
 //!
 //! Rule: a 5xx is logged here, once, with the whole chain of its sources; `detail` never holds a secret or a value.
 
+mod kind;
+mod view;
+
 use std::error::Error;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::middleware::current_request;
+use crate::api::middleware::{RequestName, current_request};
 use crate::domain::text::Invalid;
 use crate::store::StoreError;
 
+pub use kind::Kind;
+pub use view::{FieldProblem, ProblemView, Problems};
+
 /// Media type of every error.
 pub const PROBLEM_JSON: &str = "application/problem+json";
-
-/// What kind of refusal it is: decides the status, the title and the code that stands when none is named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Cannot be parsed.
-    Invalid,
-    /// No or wrong credentials.
-    Unauthenticated,
-    /// The token lacks a scope.
-    Forbidden,
-    /// Not there, or not for this caller to know of.
-    NotFound,
-    /// The path has no such method.
-    MethodNotAllowed,
-    /// The present state refuses it.
-    Conflict,
-    /// A precondition no longer holds.
-    Stale,
-    /// The body is too large.
-    TooLarge,
-    /// The body's media type is not supported.
-    UnsupportedMediaType,
-    /// Parsed, and not valid.
-    Unprocessable,
-    /// `If-Match` is needed.
-    PreconditionRequired,
-    /// A defect of the service.
-    Internal,
-    /// Something that the service needs does not answer.
-    Unavailable,
-}
-
-impl Kind {
-    /// Status, default code and title: the one table.
-    const fn row(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Invalid => (StatusCode::BAD_REQUEST, "invalid_request", "The request cannot be parsed"),
-            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is needed"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "missing_scope", "The token does not allow this"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is no such thing"),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not have this method")
-            }
-            Self::Conflict => (StatusCode::CONFLICT, "conflict", "The present state refuses this"),
-            Self::Stale => (StatusCode::PRECONDITION_FAILED, "stale", "The precondition does not hold"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large"),
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The media type is not supported")
-            }
-            Self::Unprocessable => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not valid"),
-            Self::PreconditionRequired => {
-                (StatusCode::PRECONDITION_REQUIRED, "precondition_required", "If-Match is needed")
-            }
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service failed"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment"),
-        }
-    }
-
-    /// The kind for a status that the framework chose by itself.
-    pub(super) fn of_status(status: StatusCode) -> Self {
-        match status.as_u16() {
-            401 => Self::Unauthenticated,
-            403 => Self::Forbidden,
-            404 => Self::NotFound,
-            405 => Self::MethodNotAllowed,
-            409 => Self::Conflict,
-            412 => Self::Stale,
-            413 => Self::TooLarge,
-            415 => Self::UnsupportedMediaType,
-            422 => Self::Unprocessable,
-            503 => Self::Unavailable,
-            400..=499 => Self::Invalid,
-            _ => Self::Internal,
-        }
-    }
-}
-
-/// One field of a request that is not valid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct FieldProblem {
-    /// JSON pointer into the body.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, example = "/name")]
-    pub pointer: Option<String>,
-    /// Name of the query parameter or header.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, example = "limit")]
-    pub parameter: Option<String>,
-    /// Stable machine-readable code.
-    #[schema(example = "invalid_name")]
-    pub code: String,
-    /// A sentence that names the rule.
-    pub message: String,
-}
-
-impl FieldProblem {
-    /// A field of the body that breaks a rule.
-    pub fn body(pointer: impl Into<String>, invalid: Invalid) -> Self {
-        Self { pointer: Some(pointer.into()), parameter: None, code: invalid.code.to_owned(), message: invalid.message }
-    }
-}
 
 /// An error on its way to the client.
 #[derive(Debug)]
@@ -215,6 +118,29 @@ impl Problem {
         &self.detail
     }
 
+    /// The fields that are not valid.
+    pub fn errors(&self) -> &[FieldProblem] {
+        &self.errors
+    }
+
+    /// The body, for the request that is answered.
+    pub(super) fn to_json(&self, request: Option<RequestName>) -> Vec<u8> {
+        let (status, _, title) = self.kind.row();
+        let (id, path) = request.map(|request| (request.id, request.path)).unzip();
+        let view = ProblemView {
+            kind: format!("urn:rollkeeper:problem:{}", self.code),
+            title,
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+            // `CONNECT` and what could not be read have no path.
+            instance: path.filter(|path| !path.is_empty()),
+            code: self.code,
+            request_id: id,
+            errors: self.errors.clone(),
+        };
+        serde_json::to_vec(&view).unwrap_or_default()
+    }
+
     fn log(&self) {
         let mut chain = Vec::new();
         let mut next: Option<&(dyn Error + 'static)> = self.source.as_deref().map(|source| source as _);
@@ -266,78 +192,17 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// The body of every error (RFC 9457).
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Problem)]
-pub struct ProblemView {
-    /// Stable URI of this kind of error.
-    #[serde(rename = "type")]
-    #[schema(example = "urn:rollkeeper:problem:not_found")]
-    pub kind: String,
-    /// The kind in words.
-    pub title: &'static str,
-    /// The HTTP status.
-    #[schema(minimum = 400, maximum = 599)]
-    pub status: u16,
-    /// What happened this time, and what to do.
-    pub detail: String,
-    /// Path of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub instance: Option<String>,
-    /// Stable machine-readable code.
-    #[schema(example = "not_found")]
-    pub code: &'static str,
-    /// Id of the request, as in `X-Request-Id` and in the log.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub request_id: Option<String>,
-    /// Every field that is not valid.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<FieldProblem>,
-}
-
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, _, title) = self.kind.row();
-        if status.is_server_error() {
+        if self.status().is_server_error() {
             self.log();
         }
-        let request = current_request();
-        let view = ProblemView {
-            kind: format!("urn:rollkeeper:problem:{}", self.code),
-            title,
-            status: status.as_u16(),
-            detail: self.detail,
-            instance: request.as_ref().map(|request| request.path.clone()),
-            code: self.code,
-            request_id: request.map(|request| request.id),
-            errors: self.errors,
-        };
-        let body = serde_json::to_vec(&view).unwrap_or_default();
-        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        let body = self.to_json(current_request());
+        let mut response = (self.status(), [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         for (name, value) in self.headers {
             response.headers_mut().insert(name, value);
         }
         response
-    }
-}
-
-/// The error ranges that every operation documents.
-#[derive(Debug)]
-pub struct Problems;
-
-impl utoipa::IntoResponses for Problems {
-    fn responses() -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::response::Response>> {
-        use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
-        let response = |description: &str| {
-            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-            RefOr::T(ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build())
-        };
-        std::collections::BTreeMap::from([
-            ("4XX".to_owned(), response("The request was refused; `code` says why.")),
-            ("5XX".to_owned(), response("The service failed or is not available; 503 comes with Retry-After.")),
-        ])
     }
 }
 

@@ -8,12 +8,14 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::auth::Tokens;
-use super::cursor;
-use super::extract::{Path, Query};
-use super::pages::PageRequest;
-use super::problem::{Kind, Problem, Problems};
-use super::restores::{ConflictQuery, PlanSampleView, load, sample_view};
+use super::load;
+use super::view::sample_view;
+use super::wire::{ConflictQuery, PlanSampleView};
+use crate::api::auth::Tokens;
+use crate::api::cursor;
+use crate::api::extract::{Path, Query};
+use crate::api::pages::PageRequest;
+use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
 use crate::backup::{BackupError, Repository, plan, state};
 use crate::domain::backup::Backup;
@@ -37,7 +39,7 @@ pub struct ChangePage {
 #[utoipa::path(get, path = "/restores/{restore_id}/changes", operation_id = "listChanges", tag = "restores",
     params(("restore_id" = String, Path, description = "Id of the restore."), ConflictQuery),
     responses((status = 200, description = "One page; `Link` names the next.", body = ChangePage), Problems))]
-pub(super) async fn list_changes(
+pub(in crate::api) async fn list_changes(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<RestoreId>,

@@ -2,214 +2,35 @@
 //!
 //! Rule: no view of a user has its password hash.
 
+mod credential;
+pub mod wire;
+
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{limit_to, require, require_scope};
+use super::cursor;
 use super::departments::Known;
-use super::extract::{IfMatch, IfNoneMatch, Json, Path, Query, flag, not_null, parameter};
+use super::extract::{IfMatch, IfNoneMatch, Json, Path, Query, flag, parameter};
 use super::jobs::{fresh_uuid, list_parameter};
 use super::pages::PageRequest;
 use super::problem::{FieldProblem, Kind, Problem, Problems};
-use super::{cursor, passwords};
 use crate::app::App;
 use crate::domain::ids::{DepartmentName, UserId};
 use crate::domain::text::Invalid;
 use crate::domain::token::{Caller, Scope};
-use crate::domain::user::{PasswordHash, Rev, User, UserName};
+use crate::domain::user::{Rev, User, UserName};
 use crate::store::StoreError;
 use crate::store::users::UserFilter;
+pub(super) use credential::{Credential, read_field};
+use wire::{NewUser, UserPage, UserPatch, UserQuery, UserView};
 
 /// How often a change without `If-Match` is tried against other writers.
 const ATTEMPTS: usize = 5;
 /// Most ids that a list may name.
 const IDS_MAX: usize = 200;
-
-/// A user to create. Exactly one of `password` and `password_hash` is given.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"name": "Ada Lovelace", "password": "correct horse battery staple"}))]
-pub struct NewUser {
-    /// Id of the client's own choice; absent means a fresh UUIDv7.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, pattern = "^[A-Za-z0-9._~-]{1,64}$")]
-    id: Option<String>,
-    /// The department; absent means `default`.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
-    department: Option<String>,
-    /// Unique in the department; 1 to 128 characters after trimming, no control characters.
-    name: String,
-    /// Password to hash with argon2id; 1 to 1024 bytes.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, value_type = Option<String>, write_only)]
-    password: Option<SecretString>,
-    /// Ready argon2 hash in PHC string format.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, write_only)]
-    password_hash: Option<String>,
-    /// Whether password verification is refused. Default false.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
-    locked: Option<bool>,
-}
-
-/// Changes to a user (JSON merge patch). Null is not a value of any field.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"locked": true}))]
-pub struct UserPatch {
-    /// New name.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
-    name: Option<String>,
-    /// A user stays in its department: only the present one is accepted.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
-    department: Option<String>,
-    /// New password, to hash.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, value_type = Option<String>, write_only)]
-    password: Option<SecretString>,
-    /// New ready hash.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, write_only)]
-    password_hash: Option<String>,
-    /// Whether password verification is refused.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
-    locked: Option<bool>,
-}
-
-/// A user, without its password hash.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct UserView {
-    /// Unique over all departments.
-    pub id: String,
-    /// The department.
-    pub department: String,
-    /// Unique in the department.
-    pub name: String,
-    /// Whether password verification is refused.
-    pub locked: bool,
-    /// Revision; the `ETag` without its quotes.
-    pub rev: String,
-    /// Counts the writes of this id.
-    pub version: i64,
-    /// When the record was first made.
-    #[schema(format = DateTime)]
-    pub created_at: String,
-    /// When the record was last written.
-    #[schema(format = DateTime)]
-    pub updated_at: String,
-}
-
-impl From<&User> for UserView {
-    fn from(user: &User) -> Self {
-        Self {
-            id: user.id.to_string(),
-            department: user.department.to_string(),
-            name: user.name.to_string(),
-            locked: user.locked,
-            rev: user.rev.to_string(),
-            version: user.version,
-            created_at: user.created_at.to_string(),
-            updated_at: user.updated_at.to_string(),
-        }
-    }
-}
-
-/// A page of users.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct UserPage {
-    /// The users, in the order of department and id.
-    pub items: Vec<UserView>,
-    /// Where the next page begins; absent at the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub next_cursor: Option<String>,
-}
-
-/// Filter and page of a list of users.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct UserQuery {
-    /// Only this department.
-    department: Option<String>,
-    /// Only names that begin so.
-    name_prefix: Option<String>,
-    /// Only locked, or only unlocked users.
-    #[param(value_type = Option<bool>)]
-    locked: Option<String>,
-    /// Only records written at or after this moment.
-    #[param(format = DateTime)]
-    updated_since: Option<String>,
-    /// Only these ids, separated by commas; at most 200.
-    ids: Option<String>,
-    /// Items of the page, 1 to 1000. Default 100.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
-    limit: Option<String>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
-/// A credential as it was sent: to hash, or ready.
-pub(super) enum Credential {
-    /// To hash.
-    Password(SecretString),
-    /// Ready and checked.
-    Hash(PasswordHash),
-}
-
-impl Credential {
-    /// Takes what was sent, or says what is wrong with it. `None` when nothing was sent.
-    pub(super) fn read(
-        password: Option<SecretString>,
-        hash: Option<String>,
-        errors: &mut Vec<FieldProblem>,
-    ) -> Option<Self> {
-        use secrecy::ExposeSecret;
-        let read = match (password, hash) {
-            (None, None) => return None,
-            (Some(_), Some(_)) => Err(FieldProblem::body(
-                "/password_hash",
-                Invalid::new("two_credentials", "Give password or password_hash, not both."),
-            )),
-            (Some(password), None) => passwords::check_password(password.expose_secret())
-                .map(|()| Self::Password(password))
-                .map_err(|invalid| FieldProblem::body("/password", invalid)),
-            (None, Some(hash)) => passwords::check_hash(&hash)
-                .map(Self::Hash)
-                .map_err(|invalid| FieldProblem::body("/password_hash", invalid)),
-        };
-        read.map_err(|error| errors.push(error)).ok()
-    }
-
-    async fn hash(self, app: &App) -> Result<PasswordHash, Problem> {
-        match self {
-            Self::Password(password) => app.hasher.hash(password).await,
-            Self::Hash(hash) => Ok(hash),
-        }
-    }
-}
-
-/// Parses a field, or notes what is wrong with it.
-pub(super) fn read_field<T: std::str::FromStr<Err = Invalid>>(
-    pointer: &str,
-    text: Option<&str>,
-    errors: &mut Vec<FieldProblem>,
-) -> Option<T> {
-    text.map(str::parse).transpose().unwrap_or_else(|invalid| {
-        errors.push(FieldProblem::body(pointer, invalid));
-        None
-    })
-}
 
 /// Creates a user.
 ///

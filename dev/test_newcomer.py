@@ -1,0 +1,203 @@
+"""The path of a newcomer, as the documents tell it: `make up`, the tour, reading a backup by hand, `make down`.
+
+The commands are taken out of README.md and docs/formats.md, so a command that does not work there fails here. Only the
+folder of the stack is another one than the developer's.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.request
+
+import parts
+from procs import started
+
+STACK = os.path.join(parts.ROOT, ".run", "newcomer")
+ENVIRONMENT = {**os.environ, "ROLLKEEPER_STACK": STACK}
+KEYS = ["ROLLKEEPER_URLS", "ROLLKEEPER_TOKEN", "MONGODB_URI", "ZOOKEEPER_CONNECT", "ROLLKEEPER_PIDS", "ROLLKEEPER_TARGETS",
+        "ROLLKEEPER_IDENTITY_FILE"]
+
+
+def blocks(file, kind, after="", before="\n## "):
+    """The code blocks of a document between two places."""
+    with open(os.path.join(parts.ROOT, file), encoding="utf-8") as document:
+        section = document.read().partition(after)[2] if after else document.read()
+    return re.findall(rf"^```{kind}\n(.*?)^```$", section.partition(before)[0] if before else section, re.M | re.S)
+
+
+def shell(script):
+    """Runs a script as a careful person would; returns what it prints."""
+    script = script.replace(". .stack/env", f". {STACK}/env")
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=parts.ROOT, env=ENVIRONMENT, text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"exit code {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def make(target):
+    """Runs a target of the Makefile; returns its exit code and what it prints."""
+    done = subprocess.run(["make", "--no-print-directory", target], cwd=parts.ROOT, env=ENVIRONMENT, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return done.returncode, done.stdout
+
+
+def variables():
+    """What `.stack/env` says, in its order."""
+    with open(os.path.join(STACK, "env"), encoding="utf-8") as file:
+        return dict(re.findall(r'^(\w+)="(.*)"$', file.read(), re.M))
+
+
+def processes():
+    """Id and start of every process of the stack."""
+    with open(os.path.join(STACK, "processes.json"), encoding="utf-8") as file:
+        return {record["name"]: (record["pid"], record["started"]) for record in json.load(file)}
+
+
+def get(url, path):
+    """A GET with the token; the answer and its headers."""
+    request = urllib.request.Request(url + path, headers={"Authorization": f"Bearer {variables()['ROLLKEEPER_TOKEN']}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer), answer.headers
+
+
+class Newcomer(unittest.TestCase):
+    """One stack, started by the first command of the tour."""
+
+    @classmethod
+    def setUpClass(cls):
+        parts.tools("age-keygen", "zstd", "b3sum", "curl")
+        make("down")
+        cls.addClassCleanup(make, "down")
+        cls.printed = shell("\n".join(blocks("README.md", "sh", "## A tour")))
+        cls.answers = [json.loads(line) for line in cls.printed.splitlines() if line.startswith("{")]
+
+    def test_the_tour_of_the_readme_loses_a_user_and_brings_it_back(self):
+        department, listed, changed, backup, restore, back = self.answers
+        self.assertEqual(department["policy"], {"backup_every": "10s"})
+        self.assertEqual([user["name"] for user in listed["items"]], ["Ada"])
+        self.assertEqual(changed["name"], "Ada Lovelace")
+        self.assertEqual((backup["state"], backup["records"]), ("complete", 1))
+        self.assertEqual((restore["state"], restore["plan"]["creates"]), ("complete", 1))
+        own = ("id", "name", "department", "created_at")
+        self.assertEqual([back[key] for key in own], [changed[key] for key in own])
+
+    def test_a_backup_can_be_read_by_hand_as_the_formats_document_says(self):
+        self.take_a_backup_that_is_on_every_target()
+        there, sums, one, newest, search = blocks("docs/formats.md", "sh", before="")
+        head = shell(there + sums)
+        self.assertTrue(head)
+        for line in head.splitlines():
+            hashed, path = line.split()
+            self.assertEqual(hashed, os.path.basename(path))
+        header, *_, mac = map(json.loads, shell(there + one).splitlines())
+        self.assertEqual((header["kind"], list(mac)), ("chunk", ["mac"]))
+        newest = [json.loads(line) for line in shell(there + one + "echo ---\n" + newest).partition("---\n")[2].splitlines()]
+        self.assertEqual([user["name"] for user in newest], ["Ada Lovelace"])
+        self.assertIn("$argon2id$", newest[0]["password_hash"])
+        self.assertIn(newest[0]["id"], shell(there + one + search))
+
+    def test_the_smallest_configuration_of_the_readme_is_a_good_one(self):
+        (text,) = blocks("README.md", "toml", "## Configuration")
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(STACK, "identity"), encoding="utf-8") as file:
+                identity = file.read()
+            files = {"mongodb-uri": "mongodb://127.0.0.1/?replicaSet=rs0", "zookeeper-auth": "user:password",
+                     "identity": identity, "token": "t" * 32}
+            for name, content in files.items():
+                with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                    file.write(content)
+            text = text.replace("/etc/rollkeeper", folder).replace("/srv/backups", folder)
+            text = text.replace("age1...", re.search("age1[a-z0-9]+", identity)[0])
+            config = os.path.join(folder, "rollkeeper.toml")
+            with open(config, "w", encoding="utf-8") as file:
+                file.write(text)
+            done = subprocess.run([parts.binary(), "config", "check", "--config", config], capture_output=True, text=True,
+                                  check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_up_tells_where_the_replicas_and_the_token_are(self):
+        for url in variables()["ROLLKEEPER_URLS"].split():
+            self.assertIn(f"{url}  (documentation: {url}/docs)", self.printed)
+            with urllib.request.urlopen(f"{url}/docs", timeout=10) as page:
+                self.assertEqual((page.status, page.headers.get_content_type()), (200, "text/html"))
+        self.assertIn(f"token: {STACK}/token\n", self.printed)
+        with open(os.path.join(STACK, "token"), encoding="utf-8") as file:
+            self.assertEqual(file.read().strip(), variables()["ROLLKEEPER_TOKEN"])
+
+    def test_the_environment_names_the_serving_processes_in_the_order_of_the_urls(self):
+        found = variables()
+        self.assertEqual(list(found), KEYS)
+        self.assertRegex(found["MONGODB_URI"], r"^mongodb://127\.0\.0\.1:\d+/rollkeeper\?replicaSet=rs0$")
+        urls, pids, targets = (found[key].split() for key in ("ROLLKEEPER_URLS", "ROLLKEEPER_PIDS", "ROLLKEEPER_TARGETS"))
+        self.assertEqual((len(urls), len(pids), len(targets)), (3, 3, 3))
+        for url, pid in zip(urls, pids):
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+                program, command, *_, config = file.read().rstrip("\0").split("\0")
+            self.assertEqual((os.path.basename(program), command), ("rollkeeper", "serve"))
+            self.assertEqual(get(url, "/cluster")[1]["X-Served-By"], os.path.basename(os.path.dirname(config)))
+        for target in targets:
+            self.assertTrue(os.path.exists(os.path.join(target, "rollkeeper.json")))
+
+    def test_up_while_it_is_up_changes_nothing(self):
+        before = (variables(), processes())
+        code, printed = make("up")
+        self.assertEqual((code, (variables(), processes())), (0, before))
+        self.assertIn("already running", printed)
+        self.assertIn(variables()["ROLLKEEPER_URLS"].split()[0], printed)
+
+    def take_a_backup_that_is_on_every_target(self):
+        """So that what lies on the first target is what the tour left."""
+        url, token = variables()["ROLLKEEPER_URLS"].split()[0], variables()["ROLLKEEPER_TOKEN"]
+        request = urllib.request.Request(f"{url}/backups", b'{"department": "eng"}', method="POST", headers={
+            "Authorization": f"Bearer {token}", "Content-Type": "application/json", "Prefer": "wait=30"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            path = f"/backups/{json.load(answer)['id']}"
+        deadline = time.monotonic() + 30
+        while not all(copy["state"] == "present" for copy in get(url, path)[0]["copies"]):
+            self.assertLess(time.monotonic(), deadline, "a copy is still owed")
+            time.sleep(0.05)
+
+
+class DownAndUp(unittest.TestCase):
+    """A stack that is stopped."""
+
+    def setUp(self):
+        make("down")
+        self.addCleanup(make, "down")
+        self.assertEqual(make("up")[0], 0)
+
+    def test_down_ends_frozen_killed_and_healthy_processes_and_up_begins_without_data(self):
+        ours = processes()
+        self.assertEqual(set(ours), {"mongod", "zookeeper", "r1", "r2", "r3"})
+        os.kill(ours["r2"][0], signal.SIGSTOP)
+        os.kill(ours["mongod"][0], signal.SIGKILL)
+        left = os.path.join(STACK, "targets", "a", "left-by-the-first-stack")
+        with open(left, "w", encoding="utf-8"):
+            pass
+        code, printed = make("up")
+        self.assertNotEqual(code, 0)
+        self.assertIn("The stack is not whole (mongod ended)", printed)
+        self.assertEqual(make("down"), (0, "stopped 4 processes\n"))
+        self.assertEqual([name for name, (pid, since) in ours.items() if started(pid) == since], [])
+        self.assertEqual(make("down"), (0, "nothing is running\n"))
+        self.assertTrue(os.path.exists(left), "down deletes nothing")
+        self.assertEqual(make("up")[0], 0)
+        self.assertFalse(os.path.exists(left), "up begins anew")
+
+    def test_down_leaves_processes_alone_that_it_did_not_start(self):
+        with subprocess.Popen(["sleep", "600"]) as stranger:
+            with open(os.path.join(STACK, "processes.json"), encoding="utf-8") as file:
+                records = json.load(file)
+            # As if the number of a process of ours had been given to another one.
+            records.append({"name": "r4", "pid": stranger.pid, "started": started(stranger.pid) - 1})
+            with open(os.path.join(STACK, "processes.json"), "w", encoding="utf-8") as file:
+                json.dump(records, file)
+            self.assertEqual(make("down"), (0, "stopped 5 processes\n"))
+            self.assertIsNone(stranger.poll())
+            stranger.kill()

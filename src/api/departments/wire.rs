@@ -1,0 +1,206 @@
+//! A department on the wire: what is asked of it, and what is shown of it.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::api::extract::{not_null, object_not_null};
+use crate::api::problem::Problem;
+use crate::api::sync::JournalCopyView;
+use crate::api::wire::{DepartmentStateView, TargetView};
+use crate::app::App;
+use crate::domain::department::Department;
+use crate::domain::history::Head;
+use crate::domain::ids::DepartmentName;
+
+/// What is wanted of a department.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"policy": {"backup_every": "10s"}}))]
+pub struct DepartmentRequest {
+    /// The policy; absent keeps the present one, or takes the default.
+    #[serde(default, deserialize_with = "object_not_null")]
+    #[schema(nullable = false)]
+    pub(super) policy: Option<PolicyRequest>,
+}
+
+/// What the leader of a department shall keep to.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRequest {
+    /// Time between two scheduled backups, 10s to 31d; absent keeps the present one, or takes the default.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false, example = "10s")]
+    pub(super) backup_every: Option<String>,
+}
+
+/// What the leader of a department keeps to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PolicyView {
+    /// Time between two scheduled backups.
+    #[schema(example = "1h")]
+    pub backup_every: String,
+}
+
+/// The leader of a department.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LeaderView {
+    /// The replica that leads.
+    pub replica: String,
+    /// Its epoch.
+    pub epoch: i64,
+    /// Since when.
+    #[schema(format = DateTime)]
+    pub since: String,
+}
+
+/// How far a schedule has come.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ScheduleView {
+    /// The newest slot that was taken.
+    #[schema(format = DateTime)]
+    pub last_slot: Option<String>,
+    /// Slots that passed without a backup.
+    pub missed_slots: u64,
+}
+
+/// How far a history goes.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HeadView {
+    /// The line of history.
+    pub timeline: i64,
+    /// Changes up to this number are in it.
+    pub sequence: i64,
+    /// The department's time at that point.
+    #[schema(format = DateTime)]
+    pub time: String,
+    /// Breaks of the history.
+    pub gaps: Vec<GapView>,
+    /// How far each target holds the journal.
+    pub journal: Vec<JournalCopyView>,
+}
+
+/// A stretch of history that could not be captured.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GapView {
+    /// The last sequence before it.
+    pub after: i64,
+    /// When it was found.
+    #[schema(format = DateTime)]
+    pub found_at: String,
+    /// Why it is there.
+    pub cause: String,
+}
+
+/// A department.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DepartmentView {
+    /// Its name.
+    pub name: String,
+    /// What its leader keeps to.
+    pub policy: PolicyView,
+    /// Whether it takes users.
+    pub state: DepartmentStateView,
+    /// The replica that leads it; null while there is none.
+    pub leader: Option<LeaderView>,
+    /// Replicas that follow.
+    pub followers: Vec<String>,
+    /// How far its schedule has come.
+    pub schedule: ScheduleView,
+    /// How far its history goes; null before its first leader.
+    pub head: Option<HeadView>,
+    /// The targets of its backups, as the answering replica sees them.
+    pub targets: Vec<TargetView>,
+    /// Revision; the `ETag` without its quotes.
+    pub rev: String,
+    /// When it was made.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// When its policy was last written.
+    #[schema(format = DateTime)]
+    pub updated_at: String,
+}
+
+/// A page of departments.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DepartmentPage {
+    /// The departments, in the order of names.
+    pub items: Vec<DepartmentView>,
+    /// Where the next page begins; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next_cursor: Option<String>,
+}
+
+/// The replicas of a department by role.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FollowersView {
+    /// The department.
+    pub department: String,
+    /// The replica that leads; null while there is none.
+    pub leader: Option<String>,
+    /// Replicas that follow.
+    pub followers: Vec<String>,
+}
+
+/// Page of a list of departments.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DepartmentQuery {
+    /// Items of the page, 1 to 1000. Default 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    pub(super) limit: Option<String>,
+    /// `next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+}
+
+/// The leader and the followers of a department, as the cluster view has them.
+pub(super) fn roles(app: &App, name: &DepartmentName) -> (Option<LeaderView>, Vec<String>) {
+    let view = app.cluster.view();
+    let leader = view.leaders.get(name);
+    let followers = view.members.iter().map(|member| &member.replica);
+    let followers = followers.filter(|replica| leader.is_none_or(|leader| &leader.replica != *replica));
+    let followers = followers.map(ToString::to_string).collect();
+    let leader = leader.map(|leader| LeaderView {
+        replica: leader.replica.to_string(),
+        epoch: leader.epoch.0,
+        since: leader.since.to_string(),
+    });
+    (leader, followers)
+}
+
+fn head_view(head: Head) -> HeadView {
+    let gaps = head.gaps.into_iter().map(|gap| GapView {
+        after: gap.after.0,
+        found_at: gap.found_at.to_string(),
+        cause: gap.cause,
+    });
+    HeadView {
+        timeline: head.timeline.0,
+        sequence: head.position.sequence.0,
+        time: head.position.time.to_string(),
+        gaps: gaps.collect(),
+        journal: head.journal.into_iter().map(Into::into).collect(),
+    }
+}
+
+pub(super) async fn view(app: &App, department: &Department) -> Result<DepartmentView, Problem> {
+    let head = app.store.heads.get(&department.name).await?;
+    let (leader, followers) = roles(app, &department.name);
+    Ok(DepartmentView {
+        name: department.name.to_string(),
+        policy: PolicyView { backup_every: humantime::format_duration(department.policy.backup_every).to_string() },
+        state: department.state.into(),
+        leader,
+        followers,
+        schedule: ScheduleView {
+            last_slot: department.schedule.last_slot.map(|slot| slot.to_string()),
+            missed_slots: department.schedule.missed_slots,
+        },
+        head: head.map(head_view),
+        targets: app.targets.statuses().into_iter().map(Into::into).collect(),
+        rev: department.rev.to_string(),
+        created_at: department.created_at.to_string(),
+        updated_at: department.updated_at.to_string(),
+    })
+}
