@@ -147,9 +147,9 @@ impl Stack {
     }
 
     /// Waits until the backup of the first slot is complete: after it, nothing happens by itself until the next slot.
-    pub(crate) async fn first_slot_done(&self) {
+    pub(crate) async fn first_slot_done(&self, department: &str) {
         eventually("the backup of the first slot is complete", READY, async || {
-            let listed = self.client().get("/backups?department=default").await.expect(200).json;
+            let listed = self.client().get(&format!("/backups?department={department}")).await.expect(200).json;
             listed["items"].as_array()?.iter().any(|backup| backup["kind"] == "scheduled").then_some(())
         })
         .await;
