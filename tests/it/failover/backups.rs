@@ -21,7 +21,7 @@ async fn a_backup_whose_leader_is_killed_is_completed_in_time_by_the_next_one_an
     let location = format!("/backups/{}", running["id"].as_str().expect("have an id"));
     let killed = Instant::now();
     stack.crash(running["executed_by"]["replica"].as_str().expect("have an id"));
-    assert!(chunks(stack.folder.path()) > 0, "part of it lies on a target");
+    assert!(chunks(stack.folder.path(), &department) > 0, "part of it lies on a target");
     assert_eq!(told(stack.folder.path(), &running["id"]), Vec::<String>::new(), "a target tells of a part");
     assert_listed(&stack, &department, &running["id"], 0).await;
     let complete = stack.ended(&location, "complete").await;
@@ -77,8 +77,10 @@ fn told(folder: &Path, id: &Value) -> Vec<String> {
     objects(folder).into_iter().filter(|path| path.contains(&part)).collect()
 }
 
-fn chunks(folder: &Path) -> usize {
-    objects(folder).iter().filter(|path| path.contains("/chunks/")).count()
+/// The chunks of a department on all targets.
+fn chunks(folder: &Path, department: &str) -> usize {
+    let part = format!("/departments/{department}/");
+    objects(folder).iter().filter(|path| path.contains(&part) && path.contains("/chunks/")).count()
 }
 
 /// Every file below `targets`.
