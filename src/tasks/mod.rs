@@ -48,10 +48,18 @@ pub struct Parts {
     pub tracker: TaskTracker,
 }
 
-/// Leads every department that the elections give to this replica, until it shuts down. The channel itself never ends:
-/// the elections live as long as the replica shows who leads.
+/// Leads every department that the elections give to this replica, until `stop`. What was won by then is still answered.
 pub async fn run(parts: Parts, mut claims: mpsc::Receiver<Claim>, stop: CancellationToken) {
-    while let Some(Some(claim)) = stop.run_until_cancelled(claims.recv()).await {
+    loop {
+        let claim = tokio::select! {
+            claim = claims.recv() => claim,
+            // The elections, which hold the sender, live as long as we do; so the end has to come from this side.
+            () = stop.cancelled(), if !claims.is_closed() => {
+                claims.close();
+                continue;
+            }
+        };
+        let Some(claim) = claim else { return };
         parts.tracker.spawn(leader::lead(parts.clone(), claim));
     }
 }

@@ -17,6 +17,7 @@ fn lose_target(stack: &Stack, name: &str) {
 
 /// Waits until every target has a whole backup, so that nothing is being written when a target is lost.
 async fn settled(stack: &Stack) {
+    stack.first_slot_done("default").await;
     let backup = stack.backup("default").await;
     let path = format!("/backups/{}", backup["id"].as_str().expect("have an id"));
     eventually("every copy is present", Duration::from_mins(1), async || {

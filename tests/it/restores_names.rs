@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
 use crate::harness::Stack;
@@ -74,6 +75,30 @@ async fn a_circle_longer_than_a_range_is_turned_back_in_one_piece() {
     let done = stack.restored(&backup, json!({})).await;
     assert_eq!(done["progress"]["conflicts"], 0, "{done}");
     assert_eq!(stack.names("default").await, expected(&users));
+}
+
+#[tokio::test]
+async fn a_circle_of_more_users_than_a_command_writes_is_turned_back_in_one_transaction() {
+    const COUNT: usize = 1500;
+    let stack = Stack::start(Settings::default()).await;
+    stack.create_users("default", COUNT).await;
+    let backup = stack.backup("default").await;
+    let before = stack.names("default").await;
+    // In the database itself, since so many requests would take long.
+    let users = stack.database().await.collection::<Document>("users");
+    for aside in ["aside", "User"] {
+        for n in 0..COUNT {
+            let id = doc! { "department": "default", "id": format!("default-{n:05}") };
+            let name = format!("{aside} {:05} ü", (n + 1) % COUNT);
+            users.update_one(doc! { "_id": id }, doc! { "$set": { "name": name } }).await.expect("rename");
+        }
+    }
+    let done = stack.restored(&backup, json!({})).await;
+    assert_eq!(done["progress"]["changes_applied"], COUNT, "{done}");
+    assert_eq!(stack.names("default").await, before);
+    let batches = stack.database().await.collection::<Document>("restore_batches");
+    let circle = batches.find_one(doc! { "_id.batch": 0_i64 }).await.expect("find").expect("have a range");
+    assert_eq!(circle.get_array("records").map(Vec::len).ok(), Some(COUNT + 1), "one user steps aside");
 }
 
 #[tokio::test]

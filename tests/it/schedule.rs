@@ -103,7 +103,7 @@ async fn slots_of_a_shorter_policy_are_not_missed_before_there_was_one() {
     let stack = Stack::start(Settings { backup_every: "31d".to_owned(), ..Settings::default() }).await;
     let first = eventually("the first slot is taken", Duration::from_secs(30), async || schedule(&stack).await).await;
     // A slot that finds the backup before it still under way is missed, and here none should be.
-    stack.first_slot_done().await;
+    stack.first_slot_done("default").await;
     let policy = json!({ "policy": { "backup_every": "10s" } });
     stack.client().put("/departments/default", policy).await.expect(200);
     slot_after(&stack, first.last_slot).await;

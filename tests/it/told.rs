@@ -15,6 +15,7 @@ fn target(stack: &Stack, name: &str) -> PathBuf {
 
 /// Takes a backup and waits until every target holds it.
 async fn backup_everywhere(stack: &Stack) -> String {
+    stack.first_slot_done("default").await;
     let backup = stack.backup("default").await;
     let path = format!("/backups/{}", backup["id"].as_str().expect("have an id"));
     eventually("every copy is present", Duration::from_mins(1), async || {

@@ -32,9 +32,21 @@ impl Process {
         self.child.wait().expect("wait for the child");
     }
 
-    /// Stops it in the middle of whatever it does (SIGSTOP).
+    /// Stops it in the middle of whatever it does (SIGSTOP), and waits until every thread of it stands still.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
+        while !self.stands_still() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("list the threads");
+        threads.flatten().all(|thread| {
+            // The state follows the name in parentheses; a thread that is gone has none.
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_none_or(|state| !state.starts_with(['R', 'S', 'D']))
+        })
     }
 
     /// Lets it go on (SIGCONT).

@@ -156,11 +156,13 @@ impl Stack {
         self.ended(job.header("location"), "complete").await
     }
 
-    /// Waits until the backup of the first slot is complete: after it, nothing happens by itself until the next slot.
-    pub(crate) async fn first_slot_done(&self) {
-        eventually("the backup of the first slot is complete", READY, async || {
-            let listed = self.client().get("/backups?department=default").await.expect(200).json;
-            listed["items"].as_array()?.iter().any(|backup| backup["kind"] == "scheduled").then_some(())
+    /// Waits until every target holds the backup of the first slot: after it, nothing is written by itself until the next
+    /// slot.
+    pub(crate) async fn first_slot_done(&self, department: &str) {
+        eventually("the backup of the first slot is everywhere", READY, async || {
+            let listed = self.client().get(&format!("/backups?department={department}")).await.expect(200).json;
+            let first = listed["items"].as_array()?.iter().find(|backup| backup["kind"] == "scheduled")?;
+            first["copies"].as_array()?.iter().all(|copy| copy["state"] == "present").then_some(())
         })
         .await;
     }
