@@ -233,7 +233,7 @@ async fn a_request_that_is_no_http_is_answered_as_a_problem_too() {
     let stack = Stack::start(Settings::default()).await;
     let address = stack.replicas[0].url.trim_start_matches("http://").to_owned();
     let head = format!("host: {address}\r\nauthorization: Bearer {}\r\nconnection: close\r\n", stack.token);
-    let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let many = (0..200).map(|n| format!("x-{n}: 1")).collect::<Vec<_>>().join("\r\n") + "\r\n";
     let requests: [(u16, &str, Vec<u8>); 7] = [
         (400, "invalid_request", [b"GET /users/\xff HTTP/1.1\r\n", head.as_bytes(), b"\r\n"].concat()),
         (400, "invalid_request", [b"GET /users?ids=\xff HTTP/1.1\r\n", head.as_bytes(), b"\r\n"].concat()),
