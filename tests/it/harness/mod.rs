@@ -22,7 +22,9 @@ pub(crate) use stack::Stack;
 pub(crate) async fn eventually<T>(what: &str, timeout: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
-        if let Some(value) = probe().await {
+        // A probe that hangs (a port that somebody else took) is no answer either.
+        let left = timeout.saturating_sub(begun.elapsed());
+        if let Ok(Some(value)) = tokio::time::timeout(left, probe()).await {
             return value;
         }
         assert!(begun.elapsed() < timeout, "not within {timeout:?}: {what}");
