@@ -91,7 +91,9 @@ pub(crate) async fn zookeeper(folder: &Path) -> Part {
         let mut connection = TcpStream::connect(started.address()).await.ok()?;
         connection.write_all(b"srvr").await.ok()?;
         let mut answer = String::new();
-        connection.read_to_string(&mut answer).await.ok()?;
+        // A connection from before it serves may stay silent; the next one is answered.
+        let read = connection.read_to_string(&mut answer);
+        tokio::time::timeout(Duration::from_secs(2), read).await.ok()?.ok()?;
         answer.contains("Mode:").then_some(())
     })
     .await;
