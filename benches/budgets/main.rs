@@ -64,13 +64,14 @@ async fn main() {
 
 impl Run {
     async fn start(count: usize) -> Self {
-        let stack = Stack::start(Settings { session_timeout: "10s".to_owned(), ..Settings::default() }).await;
+        let settings = Settings { session_timeout: "10s".to_owned(), ..Settings::default() };
+        let mut stack = Stack::prepare(&settings).await;
         let bare = Bare::connect(&stack.place.mongodb, &stack.place.database).await;
         let people = people(DEPARTMENT, count, 0);
-        // Before the department is made, so that its history begins with all of them there.
+        // Before anybody leads the department, so that its history begins with all of them there.
         told(&format!("loads {count} users"));
         bare.load(&people).await;
-        stack.department(DEPARTMENT).await;
+        stack.serve(&settings).await;
         let memory = Memory::of(stack.replicas[0].process.id());
         told(&format!("the idle replica has {} MiB", memory.idle()));
         Self { stack, bare, memory, people }
@@ -147,12 +148,13 @@ async fn change(run: &Run, seed: u64) {
 /// Requests of users beside the bare driver at the same concurrency.
 async fn requests(run: &Run, table: &mut Table) {
     let replica = &run.stack.replicas[0];
+    run.stack.department("posted").await;
     let existing = Arc::new(run.people.clone());
     let connections = load::CONNECTIONS;
     for (act, what) in [(Act::Get, "GET /users/{id}"), (Act::Post, "POST /users, given hash")] {
         let set = |seed| match act {
             Act::Get => Arc::clone(&existing),
-            Act::Post => Arc::new(people("default", 150_000, seed)),
+            Act::Post => Arc::new(people("posted", 150_000, seed)),
         };
         run.memory.forget_peak();
         let driver = load::driver(&run.bare, act, set(2), DURING).await;

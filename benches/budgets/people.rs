@@ -8,7 +8,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 
 /// The department that is backed up and restored.
-pub(crate) const DEPARTMENT: &str = "people";
+pub(crate) const DEPARTMENT: &str = "default";
 /// The moment that the first user was created at; each later one came a little after the one before.
 const BEGAN_MILLIS: u64 = 1_700_000_000_000;
 
