@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-/// Gives memory back after a big backup or restore, which the allocator of the C library hardly does.
+/// The allocator of the C library keeps what many threads have freed, so memory would grow from job to job.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     // First of all: MongoDB's driver takes the process-wide provider when it makes its first connection.

@@ -179,14 +179,15 @@ fn decode_chunk(
 ) -> Result<Vec<User>, BackupError> {
     let opened = open_chunk(repository, path, place, chunk, sealed)?;
     let mut users = Vec::with_capacity(usize::try_from(chunk.records).unwrap_or_default().min(65_536));
-    let mut contents = Vec::with_capacity(opened.body().len());
+    let mut contents = repository.contents();
     for line in opened.body().split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-        users.push(read_line(line, &mut contents).map_err(|reason| damaged(path, &format!("a record: {reason}")))?);
+        let user = contents.add(|pending| read_line(line, pending));
+        users.push(user.map_err(|reason| damaged(path, &format!("a record: {reason}")))?);
     }
     let ends = users.first().is_some_and(|user| user.id.as_str() == chunk.first)
         && users.last().is_some_and(|user| user.id.as_str() == chunk.last);
     let sorted = users.windows(2).all(|pair| pair[0].id < pair[1].id);
-    let digest = hex::encode(repository.content_digest(&contents)) == chunk.digest;
+    let digest = hex::encode(contents.finish()) == chunk.digest;
     if users.len() as u64 != chunk.records || !ends || !sorted || !digest {
         return Err(damaged(path, "its records do not fit what the manifest says of them"));
     }
