@@ -6,8 +6,8 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
 COPY migrations ./migrations
-# Cargo wants every target of the manifest to exist; the tests themselves are not built.
-RUN mkdir -p tests/it && echo 'fn main() {}' > tests/it/main.rs
+# Cargo wants every target of the manifest to exist; the tests and the benchmark themselves are not built.
+RUN mkdir -p tests/it benches/budgets && echo 'fn main() {}' | tee tests/it/main.rs > benches/budgets/main.rs
 RUN cargo build --release --locked --bin rollkeeper
 
 FROM debian:bookworm-slim
