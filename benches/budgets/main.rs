@@ -68,11 +68,12 @@ impl Run {
         let mut stack = Stack::prepare(&settings).await;
         let bare = Bare::connect(&stack.place.mongodb, &stack.place.database).await;
         let people = people(DEPARTMENT, count, 0);
-        // Before anybody leads the department, so that its history begins with all of them there.
+        // Before anybody leads the department; its first leader still follows what was loaded, and is waited for.
         told(&format!("loads {count} users"));
         bare.load(&people).await;
         stack.serve(&settings).await;
         let memory = Memory::of(stack.replicas[0].process.id());
+        memory.comes_to_rest().await;
         told(&format!("the idle replica has {} MiB", memory.idle()));
         Self { stack, bare, memory, people }
     }

@@ -20,6 +20,16 @@ impl Memory {
         self.idle_kib / MIB
     }
 
+    /// Waits until the process hardly uses a processor: until it has followed what was loaded before it came.
+    pub(crate) async fn comes_to_rest(self) {
+        let mut calm = 0;
+        while calm < 4 {
+            let before = ticks(self.process);
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            calm = if ticks(self.process) - before <= 3 { calm + 1 } else { 0 };
+        }
+    }
+
     /// Begins a new peak.
     pub(crate) fn forget_peak(self) {
         // 5 resets the peak; without it the peak is that of the whole life, which is only worse for us.
@@ -36,4 +46,11 @@ fn status(process: u32, field: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).expect("read the status of a process");
     let line = text.lines().find(|line| line.starts_with(field)).expect("have the field");
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("be a number of KiB")
+}
+
+/// Hundredths of a second that the process has used of processors.
+fn ticks(process: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("read the times of a process");
+    let (_, fields) = text.rsplit_once(')').expect("have a name");
+    fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
