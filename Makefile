@@ -46,8 +46,8 @@ check: ## The quick loop: format, lints, and the tests that need no MongoDB or Z
 	@cargo test --locked --quiet --lib -- --skip store::
 	@cargo test --locked --quiet --test it -- tidy::
 
-bench: ## Measure against the budgets of the design
-	@if [ -x benches/run ]; then benches/run; else echo "there is no benchmark yet"; fi
+bench: ## Measure against the budgets of the design (USERS=1000000; WRITE=1 updates docs/benchmarks.md)
+	@python3 dev/bench.py $(if $(WRITE),write)
 
 fmt: ## Format the sources
 	@cargo fmt

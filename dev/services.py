@@ -55,13 +55,17 @@ def zookeeper(run):
     return named, f"/rollkeeper-{secrets.token_hex(4)}"
 
 
-def start_mongod(run, *parameters):
+# Small, so that tests leave memory to each other; a history of half a gigabyte is plenty for them.
+SMALL = ("--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "512")
+
+
+def start_mongod(run, *parameters, sizes=SMALL):
     """Starts a replica set of one member; returns its `host:port`."""
     program = parts.mongod()
     port = free_ports(1)[0]
     os.makedirs(run.path("mongod"), exist_ok=True)
     command = [program, "--dbpath", run.path("mongod"), "--replSet", "rs0", "--port", str(port), "--bind_ip", "127.0.0.1",
-               "--wiredTigerCacheSizeGB", "0.5", "--oplogSize", "512", "--nounixsocket"]
+               "--nounixsocket", *sizes]
     # A leader that froze inside a transaction holds its locks no longer than this.
     for parameter in ("transactionLifetimeLimitSeconds=5", *parameters):
         command += ["--setParameter", parameter]

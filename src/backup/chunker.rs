@@ -8,11 +8,14 @@ use crate::domain::user::User;
 use crate::store::StoreError;
 
 use super::merkle::Digest;
-use super::record::{write_content, write_record};
+use super::record::write_lines;
 use super::{BackupError, Repository};
 
 /// Content bytes after which a chunk ends whatever the ids say, so that a chunk always fits into memory.
 const CHUNK_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Contents that are hashed at once, a power of two: many blocks at a time are several times faster than one.
+const HASH_BYTES: usize = 64 * 1024;
 
 /// A chunk before it is sealed.
 #[derive(Debug)]
@@ -33,7 +36,6 @@ pub(super) struct Chunker {
     mean: u64,
     open: Option<Open>,
     last: Option<UserId>,
-    scratch: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -41,14 +43,41 @@ struct Open {
     first: UserId,
     records: u64,
     lines: Vec<u8>,
-    content_bytes: usize,
-    digest: blake3::Hasher,
+    contents: Contents,
+}
+
+/// The digest of the contents of records, as the Merkle root takes it.
+#[derive(Debug)]
+pub(super) struct Contents {
+    hasher: blake3::Hasher,
+    /// Contents that the digest has not taken in yet.
+    pending: Vec<u8>,
+    bytes: usize,
+}
+
+impl Contents {
+    /// Takes in what `write` appends: the content of one record with its line end.
+    pub(super) fn add<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let before = self.pending.len();
+        let written = write(&mut self.pending);
+        self.bytes += self.pending.len() - before;
+        if self.pending.len() >= HASH_BYTES {
+            self.hasher.update(&self.pending[..HASH_BYTES]);
+            self.pending.drain(..HASH_BYTES);
+        }
+        written
+    }
+
+    /// The digest.
+    pub(super) fn finish(mut self) -> Digest {
+        *self.hasher.update(&self.pending).finalize().as_bytes()
+    }
 }
 
 impl Chunker {
     pub(super) fn new(repository: &Repository, chunk_records: u32) -> Self {
         let mean = u64::from(chunk_records.max(1)).next_power_of_two();
-        Self { repository: repository.clone(), mean, open: None, last: None, scratch: Vec::new() }
+        Self { repository: repository.clone(), mean, open: None, last: None }
     }
 
     /// Takes the next record; gives the chunk that it ends.
@@ -62,20 +91,14 @@ impl Chunker {
             first: user.id.clone(),
             records: 0,
             lines: Vec::new(),
-            content_bytes: 0,
-            digest: blake3::Hasher::new_keyed(&self.repository.keys().digest),
+            contents: self.repository.contents(),
         });
         open.records += 1;
-        write_record(&mut open.lines, user);
-        open.lines.push(b'\n');
-        self.scratch.clear();
-        write_content(&mut self.scratch, user);
-        self.scratch.push(b'\n');
-        open.content_bytes += self.scratch.len();
-        open.digest.update(&self.scratch);
+        let Open { lines, contents, .. } = open;
+        contents.add(|pending| write_lines(lines, pending, user));
 
         let (min, max) = ((self.mean / 4).max(1), self.mean * 4);
-        let full = open.records >= max || open.content_bytes >= CHUNK_BYTES_MAX;
+        let full = open.records >= max || open.contents.bytes >= CHUNK_BYTES_MAX;
         if full || (open.records >= min && self.repository.cuts_after(&user.id, self.mean)) {
             return Ok(self.finish());
         }
@@ -91,7 +114,7 @@ impl Chunker {
             last,
             records: open.records,
             content_id: self.repository.content_id(&open.lines),
-            digest: *open.digest.finalize().as_bytes(),
+            digest: open.contents.finish(),
             lines: open.lines,
         })
     }
@@ -106,21 +129,13 @@ impl Repository {
         u64::from_le_bytes(low) & (mean - 1) == 0
     }
 
+    /// The digest of the contents of records, of none yet.
+    pub(super) fn contents(&self) -> Contents {
+        Contents { hasher: blake3::Hasher::new_keyed(&self.keys().digest), pending: Vec::new(), bytes: 0 }
+    }
+
     /// The content id of plain record lines.
     pub(super) fn content_id(&self, lines: &[u8]) -> Digest {
         *blake3::keyed_hash(&self.keys().content, lines).as_bytes()
-    }
-
-    /// The digest of records, as the Merkle root takes it.
-    pub(super) fn content_digest(&self, users: &[User]) -> Digest {
-        let mut hasher = blake3::Hasher::new_keyed(&self.keys().digest);
-        let mut line = Vec::new();
-        for user in users {
-            line.clear();
-            write_content(&mut line, user);
-            line.push(b'\n');
-            hasher.update(&line);
-        }
-        *hasher.finalize().as_bytes()
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::stream::FuturesUnordered;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::backup::BackupProgress;
@@ -28,8 +28,11 @@ use super::fanout::{Fanout, GRACE, Piece, require_quorum, too_slow};
 use super::manifest::{ChunkRef, Manifest, push_line};
 use super::merkle::Digest;
 use super::seal::{Header, Kind, damaged, is_named_for};
-use super::snapshot::{check_chunk, open_manifest};
+use super::snapshot::{check_lines, open_manifest};
 use super::{BackupError, Repository};
+
+/// Chunks of one target that are read back at the same time.
+const READ_BACK_AT_ONCE: usize = 2;
 
 /// What a snapshot is of.
 #[derive(Debug, Clone)]
@@ -87,22 +90,21 @@ impl SnapshotWriter {
         let mut work = Work::start(self, of, previous, stop);
         let mut chunker = Chunker::new(&self.repository, self.chunk_records);
         let mut records = pin!(records);
-        loop {
-            let batch = tokio::select! {
+        let mut batch = records.next().await.transpose().map_err(Into::into)?;
+        while let Some(users) = batch {
+            // The next records are read while these are cut.
+            let cut_and_read = async { tokio::join!(cut(chunker, of.department.clone(), users), records.next()) };
+            let (done, following) = tokio::select! {
                 () = stop.cancelled() => return Err(BackupError::Stopped),
-                batch = records.next() => batch,
+                both = cut_and_read => both,
             };
-            let Some(batch) = batch else { break };
-            for user in batch.map_err(Into::into)? {
-                if user.department != of.department {
-                    let reason = "a record of another department came with the scan".to_owned();
-                    return Err(StoreError::Corrupt { collection: "users", reason }.into());
-                }
-                if let Some(chunk) = chunker.push(&user)? {
-                    work.add(chunk).await?;
-                    progress(work.progress());
-                }
+            let chunks;
+            (chunker, chunks) = done?;
+            for chunk in chunks {
+                work.add(chunk).await?;
+                progress(work.progress());
             }
+            batch = following.transpose().map_err(Into::into)?;
         }
         if let Some(chunk) = chunker.finish() {
             work.add(chunk).await?;
@@ -113,6 +115,26 @@ impl SnapshotWriter {
         progress(work.progress());
         work.complete(self, of).await
     }
+}
+
+/// Cuts a batch of records on a blocking thread; gives the chunker back, with the chunks that ended.
+async fn cut(
+    mut chunker: Chunker,
+    department: DepartmentName,
+    users: Vec<User>,
+) -> Result<(Chunker, Vec<PlainChunk>), BackupError> {
+    let work = move || {
+        let mut chunks = Vec::new();
+        for user in users {
+            if user.department != department {
+                let reason = "a record of another department came with the scan".to_owned();
+                return Err(StoreError::Corrupt { collection: "users", reason }.into());
+            }
+            chunks.extend(chunker.push(&user)?);
+        }
+        Ok((chunker, chunks))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| BackupError::Stopped)?
 }
 
 type Sealing = Pin<Box<dyn Future<Output = Result<(ChunkRef, Piece), BackupError>> + Send>>;
@@ -219,7 +241,7 @@ impl<'a> Work<'a> {
         let back = ReadBack {
             repository: self.repository,
             path: path.clone(),
-            decoded: self.new.iter().map(|_| AtomicBool::new(false)).collect(),
+            opened: self.new.iter().map(|_| AtomicBool::new(false)).collect(),
             new: self.new,
             manifest: manifest.clone(),
         };
@@ -272,8 +294,8 @@ struct ReadBack {
     path: ObjectPath,
     manifest: Manifest,
     new: Vec<ChunkRef>,
-    /// Which chunks have been decoded: equal sealed bytes need that only once.
-    decoded: Vec<AtomicBool>,
+    /// Which chunks have been opened: equal sealed bytes need that only once.
+    opened: Vec<AtomicBool>,
 }
 
 impl ReadBack {
@@ -322,15 +344,19 @@ impl ReadBack {
     }
 
     async fn read_one(&self, target: &Target) -> Result<(), BackupError> {
-        for (chunk, decoded) in self.new.iter().zip(&self.decoded) {
-            let path = self.manifest.chunk_path(chunk);
-            let sealed = read_named(target, &path).await?;
-            if !decoded.swap(true, Ordering::SeqCst) {
-                check_chunk(&self.repository, &self.manifest, chunk, sealed).await?;
-            }
-        }
+        let checks = futures::stream::iter(0..self.new.len()).map(|at| self.read_chunk(target, at));
+        checks.buffer_unordered(READ_BACK_AT_ONCE).try_collect::<()>().await?;
         let sealed = read_named(target, &self.path).await?;
         open_manifest(&self.repository, &self.path, &sealed).map(|_| ())
+    }
+
+    async fn read_chunk(&self, target: &Target, at: usize) -> Result<(), BackupError> {
+        let (Some(chunk), Some(opened)) = (self.new.get(at), self.opened.get(at)) else { return Ok(()) };
+        let sealed = read_named(target, &self.manifest.chunk_path(chunk)).await?;
+        if opened.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        check_lines(&self.repository, &self.manifest, chunk, sealed).await
     }
 }
 

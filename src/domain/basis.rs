@@ -28,13 +28,16 @@ pub fn basis(kind: BackupKind, previous: Option<&BackupContent>, timeline: Timel
     let Some(previous) = previous.filter(|previous| previous.timeline == timeline) else { return Basis::Scan };
     let base = &previous.base;
     let changes = u64::try_from(position.sequence.0 - base.sequence.0).unwrap_or(0);
+    // It is read, and so shown to be whole, also where nothing has changed.
+    if matches!(kind, BackupKind::OnDemand | BackupKind::BeforeRestore) && base.records <= SMALL_RECORDS {
+        return Basis::Fold;
+    }
     if changes == 0 {
         return Basis::Journal;
     }
     let span = position.time.as_millis() - base.taken_at.as_millis();
     let long = changes > base.records / CHANGES_SHARE || span > i64::try_from(CHANGES_SPAN.as_millis()).unwrap_or(0);
-    let asked = matches!(kind, BackupKind::OnDemand | BackupKind::BeforeRestore);
-    if long || (asked && base.records <= SMALL_RECORDS) { Basis::Fold } else { Basis::Journal }
+    if long { Basis::Fold } else { Basis::Journal }
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 
 use futures::TryStreamExt as _;
-use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, doc, rawdoc};
 use mongodb::{Collection, Database};
 
 use super::StoreError;
 use super::documents::names::Named as _;
 use super::documents::restores::{read_restore, restore_key};
-use super::documents::users::{read_user, rev_bits, user_document, user_key};
+use super::documents::users::{read_user, rev_bits, user_document};
 use super::documents::{Fields, long};
 use super::error::read;
 use super::txn::Txn;
@@ -21,7 +21,7 @@ use crate::domain::epoch::Leadership;
 use crate::domain::ids::{RestoreId, UserId};
 use crate::domain::range::{Decision, Range, Write};
 use crate::domain::restore::{Conflict, RestoreState};
-use crate::domain::user::User;
+use crate::domain::user::{Rev, User};
 
 const COLLECTION: &str = "restore_batches";
 /// How often a range is read anew because somebody else wrote one of its ids or names in between.
@@ -110,7 +110,8 @@ impl RestoreBatches {
             range.decide(&live, names)
         };
         write_all(txn, range, &decision.writes).await?;
-        txn.insert(COLLECTION, batch_document(leadership, range, &decision)).await?;
+        let batch = batch_document(leadership, range, &decision);
+        txn.run_raw(rawdoc! { "insert": COLLECTION, "documents": [batch] }).await?;
         let set = doc! {
             "progress.pass": range.pass.name(),
             "progress.key": range.key.as_ref().map(UserId::as_str),
@@ -178,13 +179,16 @@ async fn holders(txn: &mut Txn, range: &Range) -> Result<HashMap<String, UserId>
 async fn write_all(txn: &mut Txn, range: &Range, writes: &[Write]) -> Result<(), StoreError> {
     let same_kind = |a: &Write, b: &Write| std::mem::discriminant(a) == std::mem::discriminant(b);
     for run in writes.chunk_by(same_kind).flat_map(|run| run.chunks(COMMAND_RECORDS)) {
-        let statements: Vec<Document> = run.iter().map(|write| statement(range, write)).collect();
+        let mut statements = RawArrayBuf::new();
+        for write in run {
+            statements.push(statement(range, write));
+        }
         let command = match run.first() {
-            Some(Write::Insert(_)) => doc! { "insert": "users", "documents": statements },
-            Some(Write::Replace { .. }) => doc! { "update": "users", "updates": statements },
-            _ => doc! { "delete": "users", "deletes": statements },
+            Some(Write::Insert(_)) => rawdoc! { "insert": "users", "documents": statements },
+            Some(Write::Replace { .. }) => rawdoc! { "update": "users", "updates": statements },
+            _ => rawdoc! { "delete": "users", "deletes": statements },
         };
-        let reply = txn.run(command).await?;
+        let reply = txn.run_raw(command).await?;
         // The guards were read in this very snapshot, so all of them hold or the transaction conflicts.
         if reply.get_i32("n").ok().and_then(|n| usize::try_from(n).ok()) != Some(run.len()) {
             return Err(StoreError::Stale);
@@ -193,31 +197,36 @@ async fn write_all(txn: &mut Txn, range: &Range, writes: &[Write]) -> Result<(),
     Ok(())
 }
 
-fn statement(range: &Range, write: &Write) -> Document {
-    let guarded = |id: &UserId, guard| doc! { "_id": user_key(&range.department, id), "rev": rev_bits(guard) };
+/// Encoded at once: a restore writes millions of them.
+fn statement(range: &Range, write: &Write) -> RawDocumentBuf {
+    let department = range.department.as_str();
+    let guarded = |id: &UserId, guard| {
+        rawdoc! { "_id": { "department": department, "id": id.as_str() }, "rev": rev_bits(guard) }
+    };
     match write {
         Write::Insert(user) => user_document(user),
-        Write::Replace { user, guard } => doc! { "q": guarded(&user.id, *guard), "u": user_document(user) },
-        Write::Delete { id, guard } => doc! { "q": guarded(id, *guard), "limit": 1 },
+        Write::Replace { user, guard } => rawdoc! { "q": guarded(&user.id, *guard), "u": user_document(user) },
+        Write::Delete { id, guard } => rawdoc! { "q": guarded(id, *guard), "limit": 1 },
     }
 }
 
 /// What the range did: ids with the revs before and after, which is what an undo needs.
-fn batch_document(leadership: &Leadership, range: &Range, decision: &Decision) -> Document {
-    let record = |id: &UserId, before: Option<i64>, after: Option<i64>| {
-        doc! { "id": id.as_str(), "before": before, "after": after }
-    };
-    let records: Vec<Document> = decision
-        .writes
-        .iter()
-        .map(|write| match write {
-            Write::Insert(user) => record(&user.id, None, Some(rev_bits(user.rev))),
-            Write::Replace { user, guard } => record(&user.id, Some(rev_bits(*guard)), Some(rev_bits(user.rev))),
-            Write::Delete { id, guard } => record(id, Some(rev_bits(*guard)), None),
-        })
-        .collect();
-    let conflicts: Vec<Document> = decision.conflicts.iter().map(conflict_document).collect();
-    doc! {
+fn batch_document(leadership: &Leadership, range: &Range, decision: &Decision) -> RawDocumentBuf {
+    let bits = |rev: Option<Rev>| rev.map_or(RawBson::Null, |rev| RawBson::Int64(rev_bits(rev)));
+    let mut records = RawArrayBuf::new();
+    for write in &decision.writes {
+        let (id, before, after) = match write {
+            Write::Insert(user) => (&user.id, None, Some(user.rev)),
+            Write::Replace { user, guard } => (&user.id, Some(*guard), Some(user.rev)),
+            Write::Delete { id, guard } => (id, Some(*guard), None),
+        };
+        records.push(rawdoc! { "id": id.as_str(), "before": bits(before), "after": bits(after) });
+    }
+    let mut conflicts = RawArrayBuf::new();
+    for conflict in &decision.conflicts {
+        conflicts.push(conflict_document(conflict));
+    }
+    rawdoc! {
         "_id": {
             "department": range.department.as_str(),
             "restore": range.restore.as_str(),
@@ -229,8 +238,8 @@ fn batch_document(leadership: &Leadership, range: &Range, decision: &Decision) -
     }
 }
 
-fn conflict_document(conflict: &Conflict) -> Document {
-    doc! {
+fn conflict_document(conflict: &Conflict) -> RawDocumentBuf {
+    rawdoc! {
         "user_id": conflict.user_id.as_str(),
         "action": conflict.action.name(),
         "cause": conflict.cause.name(),

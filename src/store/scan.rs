@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use mongodb::Database;
 use mongodb::bson::raw::RawBsonRef;
 use mongodb::bson::{Bson, Document, doc};
+use mongodb::raw_batch_cursor::RawBatch;
 
 use super::StoreError;
 use super::documents::timestamp;
@@ -16,10 +17,8 @@ use crate::domain::history::ClusterTime;
 use crate::domain::ids::DepartmentName;
 use crate::domain::user::User;
 
-/// Records of one piece.
-const PIECE_RECORDS: i64 = 16_384;
-/// Records of one reply.
-const BATCH_RECORDS: i32 = 5_000;
+/// Records of one piece, which is one reply unless they are very long.
+const PIECE_RECORDS: i32 = 8192;
 
 /// One piece: from a key on, up to the key at which the next one begins.
 struct Piece {
@@ -86,23 +85,29 @@ impl Scan {
 
     async fn read(&self, piece: Piece) -> Result<Vec<User>, StoreError> {
         let mut command = self.find(&piece.from, piece.to.as_ref());
-        command.insert("batchSize", BATCH_RECORDS);
+        // One more than there can be, so that the server knows with the first reply that it was the last.
+        command.insert("batchSize", PIECE_RECORDS + 1);
         let batches: Vec<_> = read_within(LONG_READ_WITHIN, async {
-            self.database.run_cursor_command(command).batch_size(5_000).batch().await?.try_collect().await
+            self.database.run_cursor_command(command).batch().await?.try_collect().await
         })
         .await?;
-        let mut users = Vec::new();
-        for batch in &batches {
-            let documents = batch.doc_slices().map_err(StoreError::Other)?;
-            for document in documents {
-                let document = document.ok().and_then(RawBsonRef::as_document);
-                let document = document.ok_or_else(|| StoreError::Corrupt {
-                    collection: "users",
-                    reason: "a reply is not valid BSON".to_owned(),
-                })?;
-                users.push(read_user(document)?);
-            }
-        }
-        Ok(users)
+        // On a blocking thread, beside the reading and the cutting of other pieces.
+        let read = tokio::task::spawn_blocking(move || read_users(&batches)).await;
+        read.map_err(|_| corrupt("reading it was broken off"))?
     }
+}
+
+fn read_users(batches: &[RawBatch]) -> Result<Vec<User>, StoreError> {
+    let mut users = Vec::with_capacity(usize::try_from(PIECE_RECORDS).unwrap_or_default());
+    for batch in batches {
+        for document in batch.doc_slices().map_err(StoreError::Other)? {
+            let document = document.ok().and_then(RawBsonRef::as_document);
+            users.push(read_user(document.ok_or_else(|| corrupt("a reply is not valid BSON"))?)?);
+        }
+    }
+    Ok(users)
+}
+
+fn corrupt(reason: &str) -> StoreError {
+    StoreError::Corrupt { collection: "users", reason: reason.to_owned() }
 }

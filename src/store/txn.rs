@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT;
 use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{ClientSession, Database};
@@ -71,7 +71,13 @@ impl Txn {
     /// Runs a raw command in the transaction (`update`, `insert`, `delete`, `findAndModify`) and returns its reply.
     /// A write error inside the reply is an error: MongoDB has aborted the transaction then.
     pub(super) async fn run(&mut self, command: Document) -> Result<Document, StoreError> {
-        let reply = write(self.database.run_command(command).session(&mut self.session)).await?;
+        let invalid = |error| StoreError::Other(mongodb::error::Error::custom(format!("write a command: {error}")));
+        self.run_raw(RawDocumentBuf::try_from(&command).map_err(invalid)?).await
+    }
+
+    /// The same for a command that is encoded already.
+    pub(super) async fn run_raw(&mut self, command: RawDocumentBuf) -> Result<Document, StoreError> {
+        let reply = write(self.database.run_raw_command(command).session(&mut self.session)).await?;
         let first = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()).and_then(Bson::as_document);
         let Some(error) = first else { return Ok(reply) };
         let message = error.get_str("errmsg").unwrap_or_default();

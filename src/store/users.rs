@@ -62,7 +62,7 @@ impl Users {
     /// # Errors
     /// `Taken` when the id or the name is in use.
     pub async fn insert(&self, user: &User) -> Result<(), StoreError> {
-        write(self.collection.insert_one(user_document(user))).await.map(drop)
+        write(self.raw.insert_one(user_document(user))).await.map(drop)
     }
 
     /// Inserts many records in one unordered command; the result of each stands at its place.
@@ -74,7 +74,7 @@ impl Users {
             return Ok(Vec::new());
         }
         let mut results: Vec<Result<(), StoreError>> = users.iter().map(|_| Ok(())).collect();
-        let insert = self.collection.insert_many(users.iter().map(user_document)).ordered(false);
+        let insert = self.raw.insert_many(users.iter().map(user_document)).ordered(false);
         let error = match tokio::time::timeout(WRITE_WITHIN, insert.into_future()).await {
             Ok(Ok(_)) => return Ok(results),
             Ok(Err(error)) => error,
@@ -105,7 +105,7 @@ impl Users {
     /// `Stale` when it is not, `Taken` when the new name is in use.
     pub async fn replace(&self, user: &User, guard: Rev) -> Result<(), StoreError> {
         let filter = doc! { "_id": user_key(&user.department, &user.id), "rev": rev_bits(guard) };
-        let done = write(self.collection.replace_one(filter, user_document(user))).await?;
+        let done = write(self.raw.replace_one(filter, user_document(user))).await?;
         if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
     }
 

@@ -22,7 +22,7 @@ use crate::domain::backup::{Backup, BackupContent, BackupProgress, Base};
 use crate::domain::basis::{Basis, basis};
 use crate::domain::cause::Cause;
 use crate::domain::copies::{Copy, CopyState};
-use crate::domain::history::{Position, Timeline};
+use crate::domain::history::{Position, Sequence, Timeline};
 use crate::domain::ids::{BackupId, TargetName};
 use crate::domain::user::User;
 use crate::targets::layout::ObjectPath;
@@ -43,6 +43,8 @@ struct Capture<'a> {
     id: &'a BackupId,
     timeline: Timeline,
     position: &'a Position,
+    /// Where the backup before it is.
+    last: Option<Sequence>,
 }
 
 /// Makes what a backup at a position consists of. The head covers the position.
@@ -53,8 +55,9 @@ pub(super) async fn capture(
     position: &Position,
     previous: Option<&Backup>,
 ) -> Result<Captured, Halt> {
-    let capture = Capture { leading, id: &backup.id, timeline, position };
     let previous = previous.and_then(|previous| Some((previous, previous.content.as_ref()?)));
+    let last = previous.filter(|(_, content)| content.timeline == timeline).map(|(_, content)| content.sequence);
+    let capture = Capture { leading, id: &backup.id, timeline, position, last };
     let outcome = match basis(backup.kind, previous.map(|(_, content)| content), timeline, position) {
         Basis::Scan => return capture.scan().await,
         Basis::Fold => capture.fold(previous.map(|(_, content)| content)).await,
@@ -110,8 +113,7 @@ impl Capture<'_> {
         require_quorum(&place.targets, &failures)?;
         let grown = self.position.balance - last.balance;
         let records = last.records.saturating_add_signed(grown);
-        let unchanged = last.sequence == self.position.sequence;
-        Ok(Captured { content: self.content(last.base.clone(), records, unchanged), copies })
+        Ok(Captured { content: self.content(last.base.clone(), records), copies })
     }
 
     /// A new snapshot out of the last one and the journal after it; no record is read.
@@ -180,10 +182,10 @@ impl Capture<'_> {
             root: written.manifest.root,
         };
         let records = base.records;
-        Ok(Captured { content: self.content(base, records, false), copies: written.copies })
+        Ok(Captured { content: self.content(base, records), copies: written.copies })
     }
 
-    fn content(&self, base: Base, records: u64, unchanged: bool) -> BackupContent {
+    fn content(&self, base: Base, records: u64) -> BackupContent {
         BackupContent {
             timeline: self.timeline,
             sequence: self.position.sequence,
@@ -193,7 +195,7 @@ impl Capture<'_> {
             records,
             balance: self.position.balance,
             base,
-            unchanged,
+            unchanged: self.last == Some(self.position.sequence),
         }
     }
 }

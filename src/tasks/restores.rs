@@ -248,33 +248,43 @@ impl Applier<'_> {
         range
     }
 
-    /// Cuts the changes of a pass into ranges and commits each.
+    /// Cuts the changes of a pass into ranges and commits each, one after the other. While one is committed, the changes
+    /// of the next one are read and compared.
     async fn ranges(
         &self,
         progress: &mut RestoreProgress,
         belongs: impl Fn(&PlannedChange) -> bool,
     ) -> Result<(), Halt> {
-        let limits = &self.leading.parts.config.restore;
         let request = &self.restore.request;
         let mut comparison = Comparison::open(self.wanted, self.live, request, progress.key.as_ref()).await?;
+        let mut changes = self.next_changes(&mut comparison, &belongs).await?;
+        while !changes.is_empty() {
+            let range = self.range(progress, changes);
+            // Joined and not raced: a range that was begun is never dropped.
+            let following = self.next_changes(&mut comparison, &belongs);
+            let (committed, following) = tokio::join!(self.commit(progress, range), following);
+            committed?;
+            changes = following?;
+        }
+        Ok(())
+    }
+
+    /// The changes of the next range; none at the end.
+    async fn next_changes(
+        &self,
+        comparison: &mut Comparison,
+        belongs: &impl Fn(&PlannedChange) -> bool,
+    ) -> Result<Vec<PlannedChange>, Halt> {
+        let limits = &self.leading.parts.config.restore;
         let (mut changes, mut bytes) = (Vec::new(), 0);
-        while let Some(change) = self.leading.unless_ended(comparison.next_change()).await?? {
-            if !belongs(&change) {
-                continue;
-            }
-            bytes += change.weight();
-            changes.push(change);
-            if changes.len() >= limits.range_records || bytes >= limits.range_bytes {
-                bytes = 0;
-                let range = self.range(progress, std::mem::take(&mut changes));
-                self.commit(progress, range).await?;
+        while changes.len() < limits.range_records.max(1) && bytes < limits.range_bytes.max(1) {
+            let Some(change) = self.leading.unless_ended(comparison.next_change()).await?? else { break };
+            if belongs(&change) {
+                bytes += change.weight();
+                changes.push(change);
             }
         }
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let range = self.range(progress, changes);
-        self.commit(progress, range).await
+        Ok(changes)
     }
 
     fn range(&self, progress: &RestoreProgress, changes: Vec<PlannedChange>) -> Range {

@@ -48,11 +48,12 @@ async fn stale_ranges_after_a_takeover(binary: PathBuf) -> usize {
     for user in stack.all_users("default").await.iter().step_by(10) {
         stack.client().delete(&format!("/users/{}", user["id"].as_str().expect("have an id"))).await.expect(204);
     }
-    let database = connect(&stack).await;
+    let database = stack.database().await;
     let body = json!({ "from": { "backup_id": backup["id"] }, "apply": true });
     let location = stack.restore(body).await.header("location").to_owned();
     let old = under_way(&stack, &location, "changes_done").await;
-    take_over(&mut stack, &database, &old).await;
+    let before = hold_a_fence_statement(&database, &old.replica).await;
+    take_over(&mut stack, &database, &old, before).await;
     let committed = count(&database, old.epoch).await;
     stack.replica(&old.replica).thaw();
     ended_for_another(&stack, &location, &old).await;
@@ -62,14 +63,24 @@ async fn stale_ranges_after_a_takeover(binary: PathBuf) -> usize {
 /// Freezes a leader that is about to list a backup, lets another one claim, and thaws it: the frozen epoch, and the one
 /// whose backup is listed in the end.
 async fn epochs_of_a_backup_over_a_takeover(binary: PathBuf) -> (i64, i64) {
-    let settings = Settings { replicas: 2, chunk_records: 16, own_mongod: true, binary, ..Settings::default() };
+    let settings =
+        Settings { replicas: 2, targets: 3, chunk_records: 16, own_mongod: true, binary, ..Settings::default() };
     let mut stack = Stack::start(settings).await;
-    stack.create_users("default", 3000).await;
-    let database = connect(&stack).await;
+    stack.create_users("default", 12_000).await;
+    stack.first_slot_done("default").await;
+    let database = stack.database().await;
+    let old = Old::of(&stack.leader_of("default").await);
     let body = json!({ "department": "default" });
     let location = stack.client().post("/backups", body).await.expect(202).header("location").to_owned();
-    let old = under_way(&stack, &location, "records_done").await;
-    take_over(&mut stack, &database, &old).await;
+    let backups = database.collection::<Document>("backups");
+    eventually("the backup was taken up", Duration::from_mins(1), async || {
+        let running = backups.find_one(doc! { "kind": "on_demand", "state": "running" }).await.expect("find");
+        running.map(drop)
+    })
+    .await;
+    // The next transaction is the one that lists it.
+    let before = hold_a_fence_statement(&database, &old.replica).await;
+    take_over(&mut stack, &database, &old, before).await;
     stack.replica(&old.replica).thaw();
     let job = ended_for_another(&stack, &location, &old).await;
     (old.epoch, job["executed_by"]["epoch"].as_i64().expect("have an epoch"))
@@ -81,6 +92,13 @@ struct Old {
     epoch: i64,
 }
 
+impl Old {
+    fn of(leader: &Value) -> Self {
+        let replica = leader["replica"].as_str().expect("have an id").to_owned();
+        Self { replica, epoch: leader["epoch"].as_i64().expect("have an epoch") }
+    }
+}
+
 /// Waits until a job has made progress, and tells who carries it out.
 async fn under_way(stack: &Stack, location: &str, progress: &str) -> Old {
     let by = eventually("the job is under way", Duration::from_mins(1), async || {
@@ -89,13 +107,14 @@ async fn under_way(stack: &Stack, location: &str, progress: &str) -> Old {
         (job["progress"][progress].as_u64()? > 0).then(|| job["executed_by"].clone())
     })
     .await;
-    let replica = by["replica"].as_str().expect("have an id").to_owned();
-    Old { replica, epoch: by["epoch"].as_i64().expect("have an epoch") }
+    Old::of(&by)
 }
 
 /// Freezes a leader whose next transaction has come to its fence, and returns when another one has claimed.
-async fn take_over(stack: &mut Stack, database: &mongodb::Database, old: &Old) {
-    hold_the_fence_statement(database, &old.replica).await;
+async fn take_over(stack: &mut Stack, database: &mongodb::Database, old: &Old, held_before: i32) {
+    let admin = database.client().database("admin");
+    let wait = doc! { "waitForFailPoint": "failCommand", "timesEntered": held_before + 1, "maxTimeMS": 20_000 };
+    admin.run_command(wait).await.expect("see the statement held up");
     stack.replica(&old.replica).freeze();
     let fences = database.collection::<Document>("fences");
     eventually("another leader has claimed the fence", Duration::from_mins(1), async || {
@@ -115,11 +134,6 @@ async fn ended_for_another(stack: &Stack, location: &str, old: &Old) -> Value {
     .await
 }
 
-async fn connect(stack: &Stack) -> mongodb::Database {
-    let mongo = mongodb::Client::with_uri_str(&stack.place.mongodb).await.expect("connect to MongoDB");
-    mongo.database(&stack.place.database)
-}
-
 /// Ranges that an epoch has committed.
 async fn count(database: &mongodb::Database, epoch: i64) -> usize {
     let ranges = database.collection::<Document>("restore_batches");
@@ -127,16 +141,14 @@ async fn count(database: &mongodb::Database, epoch: i64) -> usize {
     usize::try_from(found).expect("fit")
 }
 
-/// Holds the next fence statement of a replica up inside the server, and returns when it has arrived there.
-async fn hold_the_fence_statement(database: &mongodb::Database, replica: &str) {
-    let admin = database.client().database("admin");
+/// Holds the next fence statement of a replica up inside the server, as soon as it arrives there; tells how many were held
+/// up before.
+async fn hold_a_fence_statement(database: &mongodb::Database, replica: &str) -> i32 {
     let data = doc! {
         "failCommands": ["findAndModify"], "namespace": format!("{}.fences", database.name()), "appName": replica,
         "blockConnection": true, "blockTimeMS": HELD_MS,
     };
     let set = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
-    let reply = admin.run_command(set).await.expect("set the fail point");
-    let before = reply.get("count").and_then(mongodb::bson::Bson::as_i32).unwrap_or(0);
-    let wait = doc! { "waitForFailPoint": "failCommand", "timesEntered": before + 1, "maxTimeMS": 20_000 };
-    admin.run_command(wait).await.expect("see the statement held up");
+    let reply = database.client().database("admin").run_command(set).await.expect("set the fail point");
+    reply.get("count").and_then(mongodb::bson::Bson::as_i32).unwrap_or(0)
 }

@@ -107,9 +107,9 @@ async fn a_department_that_is_deleted_while_a_range_is_written_gets_no_user() {
 #[tokio::test]
 async fn a_restore_that_is_cancelled_while_it_is_planned_ends_and_changes_nothing() {
     let (stack, backup) = changed_department().await;
-    // The safety backup cannot read the users for a while.
-    let held = doc! { "failCommands": ["find"], "blockConnection": true, "blockTimeMS": 5000 };
-    let before = fail(&stack, doc! { "times": 1 }, "users", held).await;
+    // The leader cannot take the safety backup up for a while.
+    let held = doc! { "failCommands": ["findAndModify"], "blockConnection": true, "blockTimeMS": 4000 };
+    let before = fail(&stack, doc! { "times": 1 }, "backups", held).await;
     let location = stack.restore(from(&backup, json!({ "apply": true }))).await.header("location").to_owned();
     let wait = doc! { "waitForFailPoint": "failCommand", "timesEntered": before + 1, "maxTimeMS": 60_000 };
     admin(&stack, wait).await;

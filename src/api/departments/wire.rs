@@ -1,5 +1,7 @@
 //! A department on the wire: what is asked of it, and what is shown of it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -169,6 +171,15 @@ pub(super) fn roles(app: &App, name: &DepartmentName) -> (Option<LeaderView>, Ve
     (leader, followers)
 }
 
+/// A duration of whole seconds as a person would write it: `1h 30m`. The longest unit is a day, as months differ.
+fn in_units(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [("d", seconds / 86_400), ("h", seconds / 3_600 % 24), ("m", seconds / 60 % 60), ("s", seconds % 60)];
+    let parts: Vec<String> =
+        units.into_iter().filter(|(_, count)| *count > 0).map(|(unit, count)| format!("{count}{unit}")).collect();
+    parts.join(" ")
+}
+
 fn head_view(head: Head) -> HeadView {
     let gaps = head.gaps.into_iter().map(|gap| GapView {
         after: gap.after.0,
@@ -189,7 +200,7 @@ pub(super) async fn view(app: &App, department: &Department) -> Result<Departmen
     let (leader, followers) = roles(app, &department.name);
     Ok(DepartmentView {
         name: department.name.to_string(),
-        policy: PolicyView { backup_every: humantime::format_duration(department.policy.backup_every).to_string() },
+        policy: PolicyView { backup_every: in_units(department.policy.backup_every) },
         state: department.state.into(),
         leader,
         followers,

@@ -1,7 +1,7 @@
 //! The users document, read by hand from raw BSON: a scan reads a million of them.
 
 use mongodb::bson::raw::RawBsonRef;
-use mongodb::bson::{Document, RawDocument, doc};
+use mongodb::bson::{Document, RawDocument, RawDocumentBuf, doc, rawdoc};
 
 use super::date;
 use crate::domain::clock::Timestamp;
@@ -25,9 +25,9 @@ pub(in crate::store) fn user_key(department: &DepartmentName, id: &UserId) -> Do
 }
 
 /// A user as the whole document that is stored.
-pub(in crate::store) fn user_document(user: &User) -> Document {
-    doc! {
-        "_id": user_key(&user.department, &user.id),
+pub(in crate::store) fn user_document(user: &User) -> RawDocumentBuf {
+    rawdoc! {
+        "_id": { "department": user.department.as_str(), "id": user.id.as_str() },
         "name": user.name.as_str(),
         "password_hash": user.password_hash.expose(),
         "locked": user.locked,

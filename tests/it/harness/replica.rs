@@ -15,7 +15,8 @@ pub(crate) struct Replica {
     pub(crate) url: String,
     /// A client of it with the bootstrap token.
     pub(crate) client: Client,
-    process: Process,
+    /// Its process.
+    pub(crate) process: Process,
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,

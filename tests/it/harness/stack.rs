@@ -38,19 +38,24 @@ impl Stack {
     /// Starts a stack as the settings say; all replicas are ready and `default` has a leader.
     pub(crate) async fn start(settings: Settings) -> Self {
         let mut stack = Self::prepare(&settings).await;
-        stack.migrate(&settings);
-        for index in 0..settings.replicas {
-            stack.add_replica(&settings, index);
-        }
-        for replica in &stack.replicas {
-            let what = format!("{} is ready", replica.id);
-            eventually(&what, READY, async || stack.is_ready(&replica.client).await.then_some(())).await;
-        }
-        stack.leader_of("default").await;
+        stack.serve(&settings).await;
         stack
     }
 
-    async fn prepare(settings: &Settings) -> Self {
+    /// Starts the replicas; when it returns they are ready and `default` has a leader.
+    pub(crate) async fn serve(&mut self, settings: &Settings) {
+        for index in 0..settings.replicas {
+            self.add_replica(settings, index);
+        }
+        for replica in &self.replicas {
+            let what = format!("{} is ready", replica.id);
+            eventually(&what, READY, async || self.is_ready(&replica.client).await.then_some(())).await;
+        }
+        self.leader_of("default").await;
+    }
+
+    /// A stack whose database is migrated, and that has no replica yet.
+    pub(crate) async fn prepare(settings: &Settings) -> Self {
         let folder = tempfile::tempdir().expect("make a folder");
         let path = folder.path();
         for n in 1..=settings.targets {
@@ -71,7 +76,9 @@ impl Stack {
             chroot: format!("/{}", unique("it")),
             recipient: identity.to_public().to_string(),
         };
-        Self { replicas: Vec::new(), mongod, zookeeper, token, place, folder }
+        let stack = Self { replicas: Vec::new(), mongod, zookeeper, token, place, folder };
+        stack.migrate(settings);
+        stack
     }
 
     fn migrate(&self, settings: &Settings) {

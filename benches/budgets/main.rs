@@ -1,0 +1,225 @@
+//! Measures one replica of the real service beside the bare driver, in one run, and prints a table (`make bench`).
+//!
+//! A missed budget is a line of the table; only a measurement that could not be made ends the run with an error.
+//! `USERS` is the number of users (1000000), `USERS_SMALL` the second size that shows whether memory is flat (a quarter).
+
+mod bare;
+#[expect(dead_code, reason = "the harness of the tests can do more than this needs")]
+#[path = "../../tests/it/harness/mod.rs"]
+mod harness;
+mod jobs;
+mod load;
+mod machine;
+mod memory;
+mod people;
+mod table;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use bare::Bare;
+use harness::settings::Settings;
+use harness::{Stack, variable};
+use load::Act;
+use memory::Memory;
+use people::{DEPARTMENT, Person, one_percent, people};
+use table::{Limit, Table, per_second, times};
+
+/// Most memory over idle, in MiB.
+const PEAK_MAX: u64 = 128;
+/// How long requests are counted.
+const DURING: Duration = Duration::from_secs(4);
+
+/// A stack with one replica whose department is full.
+struct Run {
+    stack: Stack,
+    bare: Bare,
+    memory: Memory,
+    people: Vec<Person>,
+}
+
+#[tokio::main]
+async fn main() {
+    let users = number("USERS", 1_000_000);
+    let small = number("USERS_SMALL", users / 4);
+    let mut table = Table::default();
+    let begun = Instant::now();
+    let head = {
+        let run = Run::start(small).await;
+        flat(&run, &mut table).await;
+        let bytes = run.people.iter().map(|person| person.document().as_bytes().len()).sum::<usize>() / small.max(1);
+        machine::describe(&run.bare.version().await, users, bytes)
+    };
+    let run = Run::start(users).await;
+    let (scan, first) = backups(&run, &mut table).await;
+    requests(&run, &mut table).await;
+    restores(&run, &mut table, &first).await;
+    told(&format!("the scan took {:.2} s; all of it took {:.0} s", scan.as_secs_f64(), begun.elapsed().as_secs_f64()));
+    report(&format!("{head}\n{}", table.markdown()));
+}
+
+impl Run {
+    async fn start(count: usize) -> Self {
+        let settings = Settings { session_timeout: "10s".to_owned(), ..Settings::default() };
+        let mut stack = Stack::prepare(&settings).await;
+        let bare = Bare::connect(&stack.place.mongodb, &stack.place.database).await;
+        let people = people(DEPARTMENT, count, 0);
+        // Before anybody leads the department; its first leader still follows what was loaded, and is waited for.
+        told(&format!("loads {count} users"));
+        bare.load(&people).await;
+        stack.serve(&settings).await;
+        let memory = Memory::of(stack.replicas[0].process.id());
+        memory.comes_to_rest().await;
+        told(&format!("the idle replica has {} MiB", memory.idle()));
+        Self { stack, bare, memory, people }
+    }
+
+    async fn backup(&self, what: &str) -> jobs::Done {
+        let done = jobs::backup(&self.stack, self.memory).await;
+        told(&format!("{what}: {:.2} s, {} MiB over idle", done.took.as_secs_f64(), done.peak));
+        done
+    }
+
+    async fn restore(&self, what: &str, from: &Value) -> jobs::Done {
+        let done = jobs::restore(&self.stack, self.memory, from).await;
+        let (took, applying) = (done.took.as_secs_f64(), done.applying.as_secs_f64());
+        told(&format!("{what}: {took:.2} s, of that applying {applying:.2} s, {} MiB over idle", done.peak));
+        done
+    }
+
+    /// Empties the department, and waits until its leader has followed.
+    async fn empty(&self) {
+        self.bare.empty().await;
+        self.backup("backup of the empty department").await;
+    }
+}
+
+/// The second size: only what shows whether memory is flat.
+async fn flat(run: &Run, table: &mut Table) {
+    let users = run.people.len();
+    let backup = run.backup("first backup").await;
+    table.timed(&format!("first backup of {users} users"), backup.took, users).memory(backup.peak, PEAK_MAX);
+    run.empty().await;
+    let restore = run.restore("full restore", &backup.job).await;
+    table.timed(&format!("full restore of {users} users"), restore.took, users).memory(restore.peak, PEAK_MAX);
+}
+
+/// Backups beside a bare scan; the time of the scan, and the first backup.
+async fn backups(run: &Run, table: &mut Table) -> (Duration, jobs::Done) {
+    let users = run.people.len();
+    let mut scans = Vec::new();
+    for _ in 0..3 {
+        scans.push(run.bare.scan(users).await);
+    }
+    scans.sort();
+    let scan = scans[1];
+    table.timed("bare sorted cursor scan, batches of 10,000 (median of 3)", scan, users);
+    let archive = run.stack.folder.path().join("users.archive.gz");
+    let dump = run.bare.dump(&archive);
+    let name = "`mongodump --gzip --archive`";
+    match dump {
+        Some(took) => {
+            table.timed(name, took, users).against("scan", times(took, scan), None);
+        }
+        None => table.absent(name),
+    }
+    let first = run.backup("first backup").await;
+    let row = table.timed("first backup, 2 targets, sealed, read back", first.took, users);
+    row.memory(first.peak, PEAK_MAX).against("scan", times(first.took, scan), None);
+    if let Some(dump) = dump {
+        row.against("mongodump", times(first.took, dump), Some(Limit::AtMost(0.75)));
+    }
+    change(run, 1).await;
+    let later = run.backup("backup after 1 % changed").await;
+    let row = table.timed("backup after 1 % changed", later.took, users);
+    row.memory(later.peak, PEAK_MAX).against("first", times(later.took, first.took), Some(Limit::AtMost(0.05)));
+    (scan, first)
+}
+
+/// Changes one user in a hundred, anywhere, and lets the change stream come to rest.
+async fn change(run: &Run, seed: u64) {
+    run.bare.replace(&one_percent(&run.people, seed)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
+/// Requests of users beside the bare driver at the same concurrency.
+async fn requests(run: &Run, table: &mut Table) {
+    let replica = &run.stack.replicas[0];
+    run.stack.department("posted").await;
+    let existing = Arc::new(run.people.clone());
+    let connections = load::CONNECTIONS;
+    for (act, what) in [(Act::Get, "GET /users/{id}"), (Act::Post, "POST /users, given hash")] {
+        let set = |seed| match act {
+            Act::Get => Arc::clone(&existing),
+            Act::Post => Arc::new(people("posted", 150_000, seed)),
+        };
+        run.memory.forget_peak();
+        let driver = load::driver(&run.bare, act, set(2), DURING).await;
+        let service = load::service(&replica.url, &run.stack.token, act, set(3), DURING).await;
+        told(&format!("{what}: {service:.0}/s, bare driver {driver:.0}/s"));
+        table.rate(&format!("bare driver, the same as {what}, {connections} at once"), driver);
+        let row = table.rate(&format!("{what}, {connections} connections"), service);
+        row.memory(run.memory.peak(), PEAK_MAX).against("driver", service / driver, Some(Limit::AtLeast(0.8)));
+    }
+}
+
+/// Restores beside bare inserts.
+async fn restores(run: &Run, table: &mut Table, first: &jobs::Done) {
+    let users = run.people.len();
+    let mut inserts = Duration::MAX;
+    for at_once in [1, 4] {
+        inserts = run.bare.insert_many(&run.people, at_once).await;
+        told(&format!("bare insert_many, {at_once} at once: {:.2} s", inserts.as_secs_f64()));
+        table.timed(&format!("bare insert_many, batches of 1,000, {at_once} at once"), inserts, users);
+    }
+    let archive = run.stack.folder.path().join("users.archive.gz");
+    let peer = if archive.exists() { run.bare.restore(&archive).await } else { None };
+    match peer {
+        Some(took) => {
+            table.timed("`mongorestore --gzip --archive`", took, users);
+        }
+        None => table.absent("`mongorestore --gzip --archive`"),
+    }
+    run.empty().await;
+    let full = run.restore("full restore", &first.job).await;
+    assert_eq!(run.bare.count().await, users, "every user is back");
+    let row = table.timed("full restore into the emptied department, request to complete", full.took, users);
+    row.memory(full.peak, PEAK_MAX).against(
+        "insert_many ×4",
+        per_second(users, full.took) / per_second(users, inserts),
+        None,
+    );
+    if let Some(peer) = peer {
+        let ratio = per_second(users, full.took) / per_second(users, peer);
+        row.against("mongorestore", ratio, Some(Limit::AtLeast(2.0)));
+    }
+    table.timed("of that: the apply phase", full.applying, users);
+    let again = run.backup("backup after the full restore").await;
+    assert_eq!(again.job["root"], first.job["root"], "the restored department has the root of the backup");
+    change(run, 4).await;
+    let delta = run.restore("restore after 1 % changed", &first.job).await;
+    let row = table.timed("restore after 1 % changed, request to complete", delta.took, users);
+    row.memory(delta.peak, PEAK_MAX).against("full restore", times(delta.took, full.took), Some(Limit::AtMost(0.05)));
+}
+
+fn number(name: &str, default: usize) -> usize {
+    let Some(text) = std::env::var_os(name) else { return default };
+    text.to_str()
+        .and_then(|text| text.replace('_', "").parse().ok())
+        .unwrap_or_else(|| panic!("{name} is not a number"))
+}
+
+/// Prints the table, and puts it where `make bench` looks for it.
+fn report(text: &str) {
+    let _ = writeln!(std::io::stdout(), "\n{text}");
+    std::fs::write(Path::new(&variable("ROLLKEEPER_BENCH_TABLE")), text).expect("write the table");
+}
+
+/// Says on standard error what goes on.
+fn told(text: &str) {
+    let _ = writeln!(std::io::stderr(), "bench: {text}");
+}
