@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::Stack;
+use crate::harness::{Stack, eventually};
 use crate::memory::Memory;
 use crate::people::DEPARTMENT;
 
@@ -35,6 +35,18 @@ pub(crate) async fn backup(stack: &Stack, memory: Memory) -> Done {
 pub(crate) async fn restore(stack: &Stack, memory: Memory, backup: &Value) -> Done {
     let body = json!({ "from": { "backup_id": backup["id"] }, "apply": true });
     follow(stack, memory, "/restores", body).await
+}
+
+/// What an exact restore of a backup would still do: creates, updates, deletes, and records that are as they should be.
+pub(crate) async fn differences(stack: &Stack, backup: &Value) -> [u64; 4] {
+    let body = json!({ "from": { "backup_id": backup["id"] }, "mode": "exact", "credentials": "restore", "locked": "restore" });
+    let asked = stack.client().post("/restores", body).await.expect(202);
+    let planned = eventually("the restore is planned", WITHIN, async || {
+        let job = stack.client().get(asked.header("location")).await.expect(200).json;
+        (job["state"] == "planned").then_some(job)
+    })
+    .await;
+    ["creates", "updates", "deletes", "unchanged"].map(|count| planned["plan"][count].as_u64().expect("be a count"))
 }
 
 async fn follow(stack: &Stack, memory: Memory, path: &str, body: Value) -> Done {
