@@ -1,6 +1,5 @@
 //! The journal on the targets: writing segments, and bringing a target what it lacks of them.
 
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -96,15 +95,13 @@ pub async fn catch_up(
 ) -> Result<(), BackupError> {
     repository.admit(target).await?;
     let (after, through) = range;
+    if after == through {
+        return Ok(());
+    }
     let mut covered = after;
     for timeline in timelines.map(Timeline) {
         let folder = ObjectPath::journal_folder(department, timeline);
-        let mut names: BTreeSet<ObjectPath> = BTreeSet::new();
-        for other in targets.iter() {
-            // A target that is down tells nothing; the others do.
-            names.extend(other.list(&folder).await.unwrap_or_default());
-        }
-        for path in names {
+        for path in targets.list(&folder).await? {
             let Some((first, last)) = path.segment_range() else { continue };
             if last <= after || first > through {
                 continue;

@@ -59,20 +59,10 @@ impl JournalReader {
     /// When no target can be listed.
     pub async fn open(place: JournalPlace, from: Point, through: Point) -> Result<Self, BackupError> {
         let folder = ObjectPath::journal_folder(&place.department, place.timeline);
-        let (mut names, mut listed, mut failed) = (BTreeSet::new(), false, None);
+        let mut names = BTreeSet::new();
         if from.sequence < through.sequence {
-            for target in place.targets.iter() {
-                match target.list(&folder).await {
-                    Ok(found) => {
-                        listed = true;
-                        names.extend(found.into_iter().filter_map(|path| in_range(path, from, through)));
-                    }
-                    Err(error) => failed = Some(error),
-                }
-            }
-        }
-        if let (false, Some(error)) = (listed, failed) {
-            return Err(error.into());
+            let found = place.targets.list(&folder).await?;
+            names.extend(found.into_iter().filter_map(|path| in_range(path, from, through)));
         }
         Ok(Self { place, names, at: from, through })
     }

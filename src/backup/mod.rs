@@ -25,6 +25,8 @@ pub mod segment;
 pub mod snapshot;
 pub mod state;
 #[cfg(test)]
+mod state_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

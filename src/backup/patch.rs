@@ -5,7 +5,8 @@ use serde_json::Value;
 use crate::domain::clock::Timestamp;
 use crate::domain::user::{PasswordHash, Rev, User, UserName};
 
-/// The record after a patch line's update, if it still is one. `update` is the JSON text of a `Change::Patch`.
+/// The record after a patch line's update; none when what it leaves is no record. `update` is the JSON text of a
+/// `Change::Patch`.
 pub fn apply(user: Option<&User>, update: &str) -> Option<User> {
     let update: Value = serde_json::from_str(update).ok()?;
     let described = update.get("updateDescription")?;

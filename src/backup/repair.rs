@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::domain::backup::Backup;
+use crate::domain::backup::{Backup, Base};
 use crate::targets::layout::ObjectPath;
 use crate::targets::{Target, Targets};
 
@@ -11,20 +11,19 @@ use super::snapshot::{Snapshot, check_chunk, read_manifest};
 use super::write::read_named;
 use super::{BackupError, Repository};
 
-/// Brings an owed copy of a complete backup to a target: every chunk that it lacks, then the manifest, then the word on
-/// the backup, each read from another target, and verified there.
+/// Brings an owed snapshot to a target: every chunk that it lacks, then the manifest, each read from another target, and
+/// verified there.
 ///
 /// # Errors
 /// When no other target can give an object, or the target fails.
-pub async fn catch_up(
+pub async fn bring_snapshot(
     repository: &Repository,
     targets: &Targets,
-    backup: &Backup,
+    base: &Base,
     target: &Target,
 ) -> Result<(), BackupError> {
     repository.admit(target).await?;
-    let Some(content) = &backup.content else { return Ok(()) };
-    let path = ObjectPath::from_stored(content.base.snapshot.clone());
+    let path = ObjectPath::from_stored(base.snapshot.clone());
     let snapshot = Snapshot::open(repository, targets, &path).await?;
     let manifest = snapshot.manifest();
     for chunk in &manifest.chunks {
@@ -33,15 +32,21 @@ pub async fn catch_up(
         check_chunk(repository, manifest, chunk, target.get(&at).await?).await?;
     }
     ensure(targets, target, &path).await?;
-    read_manifest(repository, target, &path).await?;
-    let folder = ObjectPath::backup_folder(&backup.department, content.timeline, &backup.id);
-    let mut words: Vec<ObjectPath> = Vec::new();
-    for other in targets.iter() {
-        // A target that is down tells nothing; the others do.
-        words.extend(other.list(&folder).await.unwrap_or_default());
-    }
-    words.sort();
-    words.dedup();
+    read_manifest(repository, target, &path).await.map(drop)
+}
+
+/// Brings a target the words on a backup, after everything that they need.
+///
+/// # Errors
+/// When no other target can give an object, or the target fails.
+pub async fn bring_words(
+    repository: &Repository,
+    targets: &Targets,
+    backup: &Backup,
+    target: &Target,
+) -> Result<(), BackupError> {
+    let Some(content) = &backup.content else { return Ok(()) };
+    let words = targets.list(&ObjectPath::backup_folder(&backup.department, content.timeline, &backup.id)).await?;
     let place = Header::new(Kind::Backup, &backup.department, content.timeline);
     for word in words {
         let sealed = match read_named(target, &word).await {

@@ -31,7 +31,7 @@ impl Snapshot {
     /// `Damaged` or `WrongKey` when no copy passes; `Target` when no target answers.
     pub async fn open(repository: &Repository, targets: &Targets, path: &ObjectPath) -> Result<Self, BackupError> {
         let mut refusal = None;
-        for target in targets.iter() {
+        for target in targets.by_health() {
             match read_manifest(repository, target, path).await {
                 Ok((manifest, _)) => {
                     let (repository, targets) = (repository.clone(), targets.clone());
@@ -96,7 +96,7 @@ impl Snapshot {
     async fn chunk(&self, chunk: &ChunkRef) -> Result<Vec<User>, BackupError> {
         let path = self.manifest.chunk_path(chunk);
         let mut refusal = None;
-        for target in self.targets.iter() {
+        for target in self.targets.by_health() {
             let read = async {
                 let sealed = target.get(&path).await?;
                 check_chunk(&self.repository, &self.manifest, chunk, sealed).await

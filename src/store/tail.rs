@@ -16,7 +16,7 @@ use super::documents::cluster_time_of;
 use super::documents::extjson::canonical;
 use super::documents::timestamp;
 use super::documents::users::{read_key, read_user};
-use super::error::{READ_WITHIN, command_code, read};
+use super::error::{command_code, read_within};
 use crate::domain::clock::Timestamp;
 use crate::domain::history::{Change, ClusterTime, StreamToken};
 use crate::domain::ids::{BarrierId, DepartmentName};
@@ -109,11 +109,18 @@ impl Tail {
         Self { database: database.clone() }
     }
 
-    /// Opens the stream of a department.
+    /// Opens the stream of a department; `patience` is how long a step may take. Usually it is over in half a second, but the
+    /// server answers only when it has found something or is at the end of the oplog, and what other collections wrote
+    /// may be long: so a caller that hears `Unavailable` has to come with more patience, else it never gets past that.
     ///
     /// # Errors
     /// When MongoDB does not answer. A start that the oplog no longer has is told by a `Broken` event instead.
-    pub async fn open(&self, department: &DepartmentName, start: &TailStart) -> Result<TailStream, StoreError> {
+    pub async fn open(
+        &self,
+        department: &DepartmentName,
+        start: &TailStart,
+        patience: Duration,
+    ) -> Result<TailStream, StoreError> {
         let mut watch =
             self.database.watch().pipeline([pipeline(department)]).max_await_time(Duration::from_millis(500));
         let mut token = StreamToken(Vec::new());
@@ -129,7 +136,7 @@ impl Tail {
             }
         }
         if state.is_none() {
-            state = Some(match read(watch).await {
+            state = Some(match read_within(patience, watch).await {
                 Ok(stream) => State::Ready(Box::new(stream.with_type::<RawDocumentBuf>())),
                 Err(StoreError::Other(error)) => match broken_by(&error) {
                     Some(reason) => State::Broken(reason),
@@ -143,12 +150,12 @@ impl Tail {
 }
 
 impl TailStream {
-    /// The next event; waits up to about half a second and then tells `Idle`.
+    /// The next event; waits up to about half a second and then tells `Idle`. `patience` as for `open`.
     /// Cancel-safe: dropping the future loses no event.
     ///
     /// # Errors
     /// `Unavailable` when MongoDB does not answer: open a new stream after the last token.
-    pub async fn next(&mut self) -> Result<TailEvent, StoreError> {
+    pub async fn next(&mut self, patience: Duration) -> Result<TailEvent, StoreError> {
         if let State::Ready(_) = self.state
             && let State::Ready(mut stream) = std::mem::replace(&mut self.state, State::Lost)
         {
@@ -158,7 +165,7 @@ impl TailStream {
             }));
         }
         let step = match &mut self.state {
-            State::Waiting(step) => tokio::time::timeout(READ_WITHIN, step).await,
+            State::Waiting(step) => tokio::time::timeout(patience, step).await,
             State::Broken(reason) => {
                 let reason = *reason;
                 return Ok(self.bare(TailKind::Broken(reason)));

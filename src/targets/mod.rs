@@ -7,13 +7,16 @@ pub mod error;
 pub mod layout;
 pub mod target;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::config::targets::TargetsConfig;
-use crate::domain::copies::TargetStatus;
+use crate::domain::copies::{TargetState, TargetStatus};
 use crate::domain::ids::TargetName;
+
+use layout::ObjectPath;
 
 pub use error::TargetError;
 pub use target::Target;
@@ -54,6 +57,39 @@ impl Targets {
         self.list.iter()
     }
 
+    /// The targets, those that worked last first: a read asks a hanging one only when no other has it.
+    pub fn by_health(&self) -> Vec<&Arc<Target>> {
+        let mut targets: Vec<&Arc<Target>> = self.list.iter().collect();
+        targets.sort_by_key(|target| matches!(target.status().state, TargetState::Down | TargetState::Slow));
+        targets
+    }
+
+    /// Paths of all objects below a prefix, on any target that works; on any at all, when none does.
+    ///
+    /// # Errors
+    /// The last error, when no target answers.
+    pub async fn list(&self, prefix: &str) -> Result<BTreeSet<ObjectPath>, TargetError> {
+        let works = |target: &&Arc<Target>| !matches!(target.status().state, TargetState::Down | TargetState::Slow);
+        let mut asked: Vec<&Arc<Target>> = self.list.iter().filter(works).collect();
+        if asked.is_empty() {
+            asked = self.list.iter().collect();
+        }
+        let (mut paths, mut answered, mut failed) = (BTreeSet::new(), false, None);
+        for answer in futures::future::join_all(asked.into_iter().map(|target| target.list(prefix))).await {
+            match answer {
+                Ok(found) => {
+                    answered = true;
+                    paths.extend(found);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            Some(error) if !answered => Err(error),
+            _ => Ok(paths),
+        }
+    }
+
     /// One target by name.
     pub fn get(&self, name: &TargetName) -> Option<&Arc<Target>> {
         self.list.iter().find(|target| target.name() == name)
@@ -91,12 +127,12 @@ impl Targets {
     /// `NotFound` when no target has it, else the last error or refusal.
     pub async fn read<T, E>(
         &self,
-        path: &layout::ObjectPath,
+        path: &ObjectPath,
         accept: impl Fn(Bytes) -> Result<T, E>,
     ) -> Result<T, ReadError<E>> {
         let mut refused = None;
         let mut failed: Option<TargetError> = None;
-        for target in self.iter() {
+        for target in self.by_health() {
             match target.get(path).await {
                 Ok(bytes) => match accept(bytes) {
                     Ok(value) => return Ok(value),

@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::follower::Run;
-use super::halt::Halt;
+use super::halt::{Halt, chain};
 use super::leader::{Leading, RETRY_AFTER};
 use crate::backup::journal;
 use crate::backup::segment::Segment;
@@ -118,6 +118,11 @@ async fn archive(
 }
 
 async fn seal(leading: &Leading, head: &Head, run: Run) -> Result<Ready, Halt> {
+    if (run.begin.sequence, run.begin.chain) != (head.position.sequence, head.position.chain) {
+        // Never over a hole. The next leader reads the stream from the head again.
+        error!(run = ?run.begin.sequence, head = ?head.position.sequence, "the changes do not continue the head");
+        return Err(Halt::Ended);
+    }
     let segment = Segment {
         department: head.department.clone(),
         timeline: head.timeline,
@@ -130,7 +135,11 @@ async fn seal(leading: &Leading, head: &Head, run: Run) -> Result<Ready, Halt> {
         source: head.source.clone(),
         lines: run.lines,
     };
-    let (path, sealed) = journal::seal(&leading.repository, segment).await?;
+    let (path, sealed) = journal::seal(&leading.repository, segment).await.map_err(|error| {
+        // What was taken from the follower is lost here, and is read again by the next leader.
+        error!(error = chain(&error), "seal a segment");
+        Halt::Ended
+    })?;
     Ok(Ready { path, sealed, end: run.end })
 }
 

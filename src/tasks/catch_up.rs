@@ -2,26 +2,26 @@
 //!
 //! Rule: what a target is said to hold is looked at now and then, so that an emptied or replaced disk is noticed.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::archive::moved;
 use super::halt::{Halt, chain};
 use super::leader::{Leading, RETRY_AFTER};
-use crate::backup::{journal, repair};
+use super::level;
+use crate::backup::{BackupError, repair};
 use crate::domain::backup::Backup;
 use crate::domain::cause::Cause;
 use crate::domain::copies::CopyState;
-use crate::domain::history::{Head, JournalCopy, Sequence};
+use crate::domain::history::JournalCopy;
+use crate::domain::ids::TargetName;
+use crate::targets::Target;
 use crate::targets::layout::ObjectPath;
 
 /// How often targets that owe something are tried again.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Attempts to catch up with the journal of a busy department before its archiver is made to wait.
-const JOURNAL_ROUNDS: usize = 3;
 /// How often it is looked whether targets still hold what they held.
 const LOSS_EVERY: Duration = Duration::from_mins(1);
 /// Backups looked at in one round.
@@ -33,10 +33,11 @@ pub(super) async fn run(leading: Leading) {
     loop {
         let look_for_loss = loss_looked_for.is_none_or(|at| at.elapsed() >= LOSS_EVERY);
         let round = async {
+            // First, since backups wait for it.
+            level::run(&leading).await?;
             if look_for_loss {
                 notice_loss(&leading).await?;
             }
-            catch_up_journal(&leading).await?;
             catch_up(&leading).await
         };
         let wait = match tokio::select! {
@@ -77,62 +78,18 @@ async fn notice_loss(leading: &Leading) -> Result<(), Halt> {
         leading.check()?;
         parts.store.backups.lose_copies(&leading.leadership, &copy.target, &cause).await?;
         let without = |held: &[JournalCopy]| held.iter().filter(|held| held.target != copy.target).cloned().collect();
-        set_journal(leading, leading.head.lock().await, without).await?;
+        level::set(leading, leading.head.lock().await, without).await?;
     }
-    Ok(())
-}
-
-/// Brings every target that is behind the head what it lacks of the journal. From then on the archiver writes to it.
-async fn catch_up_journal(leading: &Leading) -> Result<(), Halt> {
-    for target in leading.parts.targets.iter() {
-        for round in 0..JOURNAL_ROUNDS {
-            let seen = leading.head.lock().await.clone();
-            if seen.journal_through(target.name()) == Some(seen.position.sequence) {
-                break;
-            }
-            // The last round keeps the head still, else a busy department is never caught up with.
-            let guard = if round + 1 == JOURNAL_ROUNDS { Some(leading.head.lock().await) } else { None };
-            let wanted = guard.as_deref().unwrap_or(&seen);
-            let from = wanted.journal_through(target.name()).unwrap_or(Sequence(0));
-            let range = (from, wanted.position.sequence);
-            let timelines = 1..=wanted.timeline.0;
-            let department = &leading.leadership.department;
-            let (repository, targets) = (&leading.repository, &leading.parts.targets);
-            if let Err(error) = journal::catch_up(repository, targets, department, timelines, range, target).await {
-                debug!(target = %target.name(), error = chain(&error), "the journal has to wait");
-                break;
-            }
-            let head = match guard {
-                Some(guard) => guard,
-                None => leading.head.lock().await,
-            };
-            set_journal(leading, head, |journal| moved(journal, std::slice::from_ref(target.name()), range.1)).await?;
-            leading.pokes.archive.notify_one();
-        }
-    }
-    Ok(())
-}
-
-/// Records how far targets hold the journal.
-async fn set_journal(
-    leading: &Leading,
-    mut head: MutexGuard<'_, Head>,
-    change: impl FnOnce(&[JournalCopy]) -> Vec<JournalCopy>,
-) -> Result<(), Halt> {
-    let journal = change(&head.journal);
-    leading.check()?;
-    leading.parts.store.heads.set_journal(&leading.leadership, &journal).await?;
-    head.journal = journal;
     Ok(())
 }
 
 async fn catch_up(leading: &Leading) -> Result<(), Halt> {
     let department = &leading.leadership.department;
-    let mut out_of_reach = Vec::new();
+    let mut round = Round::default();
     for mut backup in leading.parts.store.backups.owing(department, ROUND_MAX).await? {
         leading.check()?;
         let before = backup.copies.clone();
-        bring(leading, &mut backup, &mut out_of_reach).await;
+        round.bring(leading, &mut backup).await;
         if backup.copies != before {
             leading.check()?;
             leading.parts.store.backups.set_copies(&leading.leadership, &backup.id, &backup.copies).await?;
@@ -141,30 +98,54 @@ async fn catch_up(leading: &Leading) -> Result<(), Halt> {
     Ok(())
 }
 
-/// Tries every copy of a backup that is not present. A target that failed once is left alone for this round.
-async fn bring(leading: &Leading, backup: &mut Backup, out_of_reach: &mut Vec<String>) {
-    let shown = backup.clone();
-    for copy in backup.copies.iter_mut().filter(|copy| copy.state != CopyState::Present) {
-        let Some(target) = leading.parts.targets.get(&copy.target) else { continue };
-        if out_of_reach.iter().any(|name| name == copy.target.as_str()) {
-            continue;
-        }
-        let outcome = match leading.repository.admit(target).await {
-            Ok(()) => repair::catch_up(&leading.repository, &leading.parts.targets, &shown, target).await,
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Ok(()) => {
-                info!(backup.id = %shown.id, target = %copy.target, "caught up an owed copy");
-                copy.state = CopyState::Present;
-                copy.verified_at = Some(leading.parts.clock.now());
-                copy.cause = None;
+/// What is known after some backups of one round.
+#[derive(Default)]
+struct Round {
+    /// Targets that failed once; they are left alone for the rest of the round.
+    out_of_reach: HashSet<TargetName>,
+    /// Snapshots that were brought and verified; many backups begin with the same.
+    whole: HashSet<(TargetName, String)>,
+}
+
+impl Round {
+    /// Tries every copy of a backup that is not present.
+    async fn bring(&mut self, leading: &Leading, backup: &mut Backup) {
+        let shown = backup.clone();
+        for copy in backup.copies.iter_mut().filter(|copy| copy.state != CopyState::Present) {
+            let Some(target) = leading.parts.targets.get(&copy.target) else { continue };
+            if self.out_of_reach.contains(&copy.target) {
+                continue;
             }
-            Err(error) => {
-                debug!(target = %copy.target, error = chain(&error), "an owed copy has to wait");
-                copy.cause = Some(Cause { message: chain(&error), ..error.cause() });
-                out_of_reach.push(copy.target.to_string());
+            match self.bring_one(leading, &shown, target).await {
+                Ok(()) => {
+                    info!(backup.id = %shown.id, target = %copy.target, "caught up an owed copy");
+                    copy.state = CopyState::Present;
+                    copy.verified_at = Some(leading.parts.clock.now());
+                    copy.cause = None;
+                }
+                Err(error) => {
+                    debug!(target = %copy.target, error = chain(&error), "an owed copy has to wait");
+                    copy.cause = Some(Cause { message: chain(&error), ..error.cause() });
+                    self.out_of_reach.insert(copy.target.clone());
+                }
             }
         }
+    }
+
+    /// Snapshot, journal, words: each after what it refers to.
+    async fn bring_one(&mut self, leading: &Leading, backup: &Backup, target: &Target) -> Result<(), BackupError> {
+        let Some(content) = &backup.content else { return Ok(()) };
+        let (repository, targets) = (&leading.repository, &leading.parts.targets);
+        let whole = (target.name().clone(), content.base.snapshot.clone());
+        if !self.whole.contains(&whole) {
+            repair::bring_snapshot(repository, targets, &content.base, target).await?;
+            self.whole.insert(whole);
+        }
+        let journal = leading.head.lock().await.journal_through(target.name());
+        if journal < Some(content.sequence) {
+            let path = ObjectPath::journal_folder(&backup.department, content.timeline);
+            return Err(BackupError::Damaged { path, reason: "the journal has to be caught up with first".to_owned() });
+        }
+        repair::bring_words(repository, targets, backup, target).await
     }
 }

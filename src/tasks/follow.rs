@@ -3,6 +3,8 @@
 //!
 //! Rule: the order of events is the truth, and a break of the stream is a gap with a cause, never silence.
 
+use std::time::Duration;
+
 use tracing::warn;
 
 use super::Parts;
@@ -13,6 +15,10 @@ use crate::domain::epoch::Leadership;
 use crate::domain::history::Head;
 use crate::store::tail::{TailEvent, TailKind, TailStart, TailStream};
 
+/// How long a step of the change stream may take at first.
+const PATIENCE_FIRST: Duration = Duration::from_secs(5);
+/// Twice as long after each step that took longer, up to this.
+const PATIENCE_MAX: Duration = Duration::from_mins(10);
 /// Change lines in memory, in segments, before the stream is read no further.
 const SEGMENTS_WAITING_MAX: usize = 4;
 
@@ -30,11 +36,13 @@ pub(super) async fn take_head(parts: &Parts, leadership: &Leadership) -> Result<
 
 /// Follows until the leadership ends.
 pub(super) async fn run(leading: Leading) {
+    let mut patience = PATIENCE_FIRST;
     loop {
         let outcome = tokio::select! {
             () = leading.ended.cancelled() => return,
-            outcome = follow(&leading) => outcome,
+            outcome = follow(&leading, &mut patience) => outcome,
         };
+        patience = (patience * 2).min(PATIENCE_MAX);
         match outcome {
             Err(Halt::Ended) => return leading.give_up(),
             Err(Halt::Later(reason)) => warn!(reason, "follow the changes: tried again"),
@@ -45,12 +53,13 @@ pub(super) async fn run(leading: Leading) {
     }
 }
 
-async fn follow(leading: &Leading) -> Result<(), Halt> {
-    let mut stream = open(leading).await?;
+async fn follow(leading: &Leading, patience: &mut Duration) -> Result<(), Halt> {
+    let mut stream = open(leading, *patience).await?;
     let segment_bytes = leading.parts.config.backup.segment_bytes;
     loop {
         leading.follower.until_below(segment_bytes * SEGMENTS_WAITING_MAX).await;
-        let event = stream.next().await?;
+        let event = stream.next(*patience).await?;
+        *patience = PATIENCE_FIRST;
         if let TailKind::Broken(cause) = event.kind {
             return rebase(leading, cause).await;
         }
@@ -62,13 +71,13 @@ async fn follow(leading: &Leading) -> Result<(), Halt> {
     }
 }
 
-async fn open(leading: &Leading) -> Result<TailStream, Halt> {
+async fn open(leading: &Leading, patience: Duration) -> Result<TailStream, Halt> {
     let position = leading.follower.position();
     let start = match position.token {
         Some(token) => TailStart::After(token),
         None => TailStart::At(position.cluster_time),
     };
-    let stream = leading.parts.store.tail.open(&leading.leadership.department, &start).await?;
+    let stream = leading.parts.store.tail.open(&leading.leadership.department, &start, patience).await?;
     // Whatever was asked before the stream was open is found by looking now, barriers in their place of the stream.
     leading.parts.store.barriers.ask_again(&leading.leadership).await?;
     leading.pokes.backups.notify_one();

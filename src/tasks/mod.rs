@@ -12,6 +12,7 @@ mod follow;
 mod follower;
 mod halt;
 mod leader;
+mod level;
 mod renames;
 mod restores;
 mod schedule;

@@ -175,3 +175,20 @@ async fn without_the_write_quorum_there_is_no_receipt_and_nothing_is_lost() {
     .await;
     assert_eq!(fold(&journal_of(&stack, "t2", "default")), live(&stack).await);
 }
+
+#[tokio::test]
+async fn a_change_stream_that_answers_slowly_is_waited_for_longer_each_time() {
+    use mongodb::bson::doc;
+    let stack = Stack::start(Settings { own_mongod: true, ..Settings::default() }).await;
+    sync(&stack).await;
+    // As when the server reads through much that others wrote: longer than the patience that a stream begins with.
+    let slow = doc! { "failCommands": ["getMore"], "appName": "r1", "blockConnection": true, "blockTimeMS": 6000 };
+    let set = doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": slow };
+    stack.database().await.client().database("admin").run_command(set).await.expect("set the fail point");
+    write(&stack, 0, 2).await;
+    eventually("a receipt", Duration::from_mins(2), async || {
+        let answer = stack.client().post("/departments/default/sync", json!({})).await;
+        (answer.status == 200 && answer.json["sequence"] == 3).then_some(())
+    })
+    .await;
+}

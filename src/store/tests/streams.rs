@@ -10,10 +10,13 @@ use crate::store::Store;
 use crate::store::heads::cluster_time_now;
 use crate::store::tail::{TailEvent, TailKind, TailStart, TailStream};
 
+/// How long a step of a stream may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// The next event that is one.
 async fn event(stream: &mut TailStream) -> TailEvent {
     loop {
-        let event = stream.next().await.unwrap();
+        let event = stream.next(PATIENCE).await.unwrap();
         if event.kind != TailKind::Idle {
             return event;
         }
@@ -25,7 +28,7 @@ async fn the_stream_tells_changes_and_the_marker_in_order_and_goes_on_from_a_tok
     let store = store().await;
     let leadership = leader(&store, 1).await;
     let start = TailStart::At(cluster_time_now(&store.database).await.unwrap());
-    let mut stream = store.tail.open(&department(), &start).await.unwrap();
+    let mut stream = store.tail.open(&department(), &start, PATIENCE).await.unwrap();
     let mut ada = user("a1", "Ada");
     store.users.insert(&ada).await.unwrap();
     let guard = std::mem::replace(&mut ada.rev, Rev::random());
@@ -45,7 +48,7 @@ async fn the_stream_tells_changes_and_the_marker_in_order_and_goes_on_from_a_tok
     };
     assert!(inserted.cluster_time.is_some() && inserted.wall_time.is_some());
     assert_eq!(event(&mut stream).await.kind, TailKind::User(Change::Put(ada.clone())));
-    let mut resumed = store.tail.open(&department(), &TailStart::After(inserted.token)).await.unwrap();
+    let mut resumed = store.tail.open(&department(), &TailStart::After(inserted.token), PATIENCE).await.unwrap();
     assert_eq!(event(&mut resumed).await.kind, TailKind::User(Change::Put(ada.clone())));
     for stream in [&mut stream, &mut resumed] {
         assert_eq!(event(stream).await.kind, TailKind::Backup { marker: None });
@@ -63,10 +66,10 @@ async fn the_stream_tells_changes_and_the_marker_in_order_and_goes_on_from_a_tok
 async fn a_dropped_wait_loses_no_event() {
     let store = store().await;
     let start = TailStart::At(cluster_time_now(&store.database).await.unwrap());
-    let mut stream = store.tail.open(&department(), &start).await.unwrap();
+    let mut stream = store.tail.open(&department(), &start, PATIENCE).await.unwrap();
     for n in 0..5 {
         let next = user(&format!("u{n}"), &format!("name {n}"));
-        let dropped = tokio::time::timeout(std::time::Duration::from_millis(1), stream.next()).await;
+        let dropped = tokio::time::timeout(std::time::Duration::from_millis(1), stream.next(PATIENCE)).await;
         store.users.insert(&next).await.unwrap();
         if let Ok(Ok(told)) = dropped {
             assert!(!matches!(told.kind, TailKind::User(_)));
@@ -85,8 +88,8 @@ async fn a_dropped_wait_loses_no_event() {
 async fn a_token_of_another_stream_breaks_by_name() {
     let store = store().await;
     let token = crate::domain::history::StreamToken(vec![1, 2, 3]);
-    let mut stream = store.tail.open(&department(), &TailStart::After(token)).await.unwrap();
-    assert_eq!(stream.next().await.unwrap().kind, TailKind::Broken("token_of_another_stream"));
+    let mut stream = store.tail.open(&department(), &TailStart::After(token), PATIENCE).await.unwrap();
+    assert_eq!(stream.next(PATIENCE).await.unwrap().kind, TailKind::Broken("token_of_another_stream"));
     drop_database(store).await;
 }
 
