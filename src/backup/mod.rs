@@ -17,6 +17,7 @@ pub mod patch;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod read_back;
 pub mod record;
 pub mod repair;
 pub mod repository;

@@ -6,9 +6,9 @@ use crate::domain::backup::{Backup, Base};
 use crate::targets::layout::ObjectPath;
 use crate::targets::{Target, Targets};
 
+use super::read_back::read_named;
 use super::seal::{Header, Kind, damaged, is_named_for};
 use super::snapshot::{Snapshot, check_chunk, read_manifest};
-use super::write::read_named;
 use super::{BackupError, Repository};
 
 /// Brings an owed snapshot to a target: every chunk that it lacks, then the manifest, each read from another target, and

@@ -3,36 +3,29 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use futures::stream::FuturesUnordered;
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::backup::BackupProgress;
-use crate::domain::cause::Cause;
 use crate::domain::clock::Clock;
-use crate::domain::copies::{Copy, CopyState};
+use crate::domain::copies::Copy;
 use crate::domain::epoch::Epoch;
 use crate::domain::history::{Position, Timeline};
 use crate::domain::ids::DepartmentName;
 use crate::domain::user::User;
 use crate::store::StoreError;
+use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
-use crate::targets::{Target, Targets};
 
 use super::chunker::{Chunker, PlainChunk};
-use super::fanout::{Fanout, GRACE, Piece, require_quorum, too_slow};
+use super::fanout::{Fanout, Piece};
 use super::manifest::{ChunkRef, Manifest, push_line};
 use super::merkle::Digest;
-use super::seal::{Header, Kind, damaged, is_named_for};
-use super::snapshot::{check_lines, open_manifest};
+use super::read_back::ReadBack;
+use super::seal::{Header, Kind};
 use super::{BackupError, Repository};
-
-/// Chunks of one target that are read back at the same time.
-const READ_BACK_AT_ONCE: usize = 2;
 
 /// What a snapshot is of.
 #[derive(Debug, Clone)]
@@ -238,13 +231,7 @@ impl<'a> Work<'a> {
         manifest.bytes += sealed.len() as u64;
         self.fanout.submit(Piece::New(path.clone(), sealed)).await?;
         let failures = self.fanout.finish().await?;
-        let back = ReadBack {
-            repository: self.repository,
-            path: path.clone(),
-            opened: self.new.iter().map(|_| AtomicBool::new(false)).collect(),
-            new: self.new,
-            manifest: manifest.clone(),
-        };
+        let back = ReadBack::new(self.repository, path.clone(), manifest.clone(), self.new);
         let copies = back.read_all(writer, failures, &self.stop).await?;
         Ok(Written { path, manifest, copies })
     }
@@ -286,82 +273,4 @@ async fn is_held(targets: &Targets, path: &ObjectPath, size: u64) -> bool {
         }
     }
     false
-}
-
-/// Reads what is new back from every target that counts.
-struct ReadBack {
-    repository: Repository,
-    path: ObjectPath,
-    manifest: Manifest,
-    new: Vec<ChunkRef>,
-    /// Which chunks have been opened: equal sealed bytes need that only once.
-    opened: Vec<AtomicBool>,
-}
-
-impl ReadBack {
-    async fn read_all(
-        self,
-        writer: &SnapshotWriter,
-        mut failures: Vec<Option<Cause>>,
-        stop: &CancellationToken,
-    ) -> Result<Vec<Copy>, BackupError> {
-        let back = Arc::new(self);
-        let mut tasks = tokio::task::JoinSet::new();
-        for (index, target) in writer.targets.iter().enumerate() {
-            if failures.get(index).is_some_and(Option::is_none) {
-                let (back, target) = (Arc::clone(&back), Arc::clone(target));
-                tasks.spawn(async move { (index, back.read_one(&target).await) });
-            }
-        }
-        let mut verified = vec![None; failures.len()];
-        loop {
-            let good = verified.iter().flatten().count();
-            let limit = if good >= writer.targets.quorum() { GRACE } else { std::time::Duration::MAX };
-            let joined = tokio::select! {
-                () = stop.cancelled() => return Err(BackupError::Stopped),
-                joined = tokio::time::timeout(limit, tasks.join_next()) => joined,
-            };
-            match joined {
-                Ok(Some(Ok((index, Ok(()))))) => verified[index] = Some(writer.clock.now()),
-                Ok(Some(Ok((index, Err(error))))) => failures[index] = Some(error.cause()),
-                Ok(Some(Err(_))) => {}
-                Ok(None) | Err(_) => break,
-            }
-        }
-        for (failure, at) in failures.iter_mut().zip(&verified) {
-            if at.is_none() && failure.is_none() {
-                *failure = Some(too_slow());
-            }
-        }
-        require_quorum(&writer.targets, &failures)?;
-        let named = writer.targets.iter().zip(failures).zip(verified);
-        Ok(named
-            .map(|((target, cause), verified_at)| {
-                let state = if cause.is_none() { CopyState::Present } else { CopyState::Owed };
-                Copy { target: target.name().clone(), state, verified_at, cause }
-            })
-            .collect())
-    }
-
-    async fn read_one(&self, target: &Target) -> Result<(), BackupError> {
-        let checks = futures::stream::iter(0..self.new.len()).map(|at| self.read_chunk(target, at));
-        checks.buffer_unordered(READ_BACK_AT_ONCE).try_collect::<()>().await?;
-        let sealed = read_named(target, &self.path).await?;
-        open_manifest(&self.repository, &self.path, &sealed).map(|_| ())
-    }
-
-    async fn read_chunk(&self, target: &Target, at: usize) -> Result<(), BackupError> {
-        let (Some(chunk), Some(opened)) = (self.new.get(at), self.opened.get(at)) else { return Ok(()) };
-        let sealed = read_named(target, &self.manifest.chunk_path(chunk)).await?;
-        if opened.swap(true, Ordering::SeqCst) {
-            return Ok(());
-        }
-        check_lines(&self.repository, &self.manifest, chunk, sealed).await
-    }
-}
-
-/// Reads an object and checks that its bytes are the ones that it is named for.
-pub(super) async fn read_named(target: &Target, path: &ObjectPath) -> Result<Bytes, BackupError> {
-    let sealed = target.get(path).await?;
-    if is_named_for(path, &sealed) { Ok(sealed) } else { Err(damaged(path, "its bytes are not the ones written")) }
 }

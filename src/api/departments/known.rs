@@ -16,6 +16,9 @@ use crate::domain::text::Invalid;
 /// How long a department is believed to take users after it was seen active.
 const BELIEVED_FOR: Duration = Duration::from_secs(1);
 
+/// A write that was begun in the last moment of that ends in this time.
+const OVER: Duration = Duration::from_millis(200);
+
 /// Departments seen active a moment ago, so that creating a user costs no second read.
 #[derive(Debug, Clone, Default)]
 pub(in crate::api) struct Known(Arc<RwLock<Option<Seen>>>);
@@ -61,7 +64,9 @@ impl Known {
         Ok(active)
     }
 
-    pub(super) async fn forget(&self) {
+    /// Returns when no replica believes any more what it saw before: this one forgets, the others are waited for.
+    pub(super) async fn forget_everywhere(&self) {
         *self.0.write().await = None;
+        tokio::time::sleep(BELIEVED_FOR + OVER).await;
     }
 }

@@ -114,8 +114,8 @@ pub(super) async fn delete_department(
     }
     let deleted = Rev::random();
     app.store.departments.set_deleted(&name, department.rev, true, deleted, app.clock.now()).await?;
-    known.forget().await;
-    // A user may have come in between the look and the deletion: then the department stays.
+    known.forget_everywhere().await;
+    // A user may have come in between the look and the deletion, also by another replica: then the department stays.
     if app.store.users.any_in(&name).await? {
         app.store.departments.set_deleted(&name, deleted, false, Rev::random(), app.clock.now()).await?;
         return Err(not_empty());
