@@ -4,6 +4,7 @@
 //! chunks, never by departments. File formats are this module's own and are frozen by golden tests.
 
 pub mod chain;
+pub mod changes;
 pub mod chunker;
 pub mod error;
 pub mod fanout;

@@ -11,6 +11,7 @@ use std::vec;
 use futures::{Stream, StreamExt};
 
 use super::BackupError;
+use super::changes::Few;
 use super::manifest::ChunkRef;
 use super::state::State;
 use crate::domain::clock::Timestamp;
@@ -163,11 +164,16 @@ fn shared_digests<'a>(wanted: &'a State, live: &State, request: &RestoreRequest)
     shared.filter(|digest| same.contains(digest)).collect()
 }
 
-/// Computes the plan of a restore.
+/// Computes the plan of a restore. Gives its changes too, as long as they are few.
 ///
 /// # Errors
 /// When a chunk of either state cannot be read and verified.
-pub async fn plan(wanted: &State, live: &State, request: &RestoreRequest, now: Timestamp) -> Result<Plan, BackupError> {
+pub async fn plan(
+    wanted: &State,
+    live: &State,
+    request: &RestoreRequest,
+    now: Timestamp,
+) -> Result<(Plan, Option<Vec<PlannedChange>>), BackupError> {
     let mut plan = Plan {
         creates: 0,
         updates: 0,
@@ -183,6 +189,7 @@ pub async fn plan(wanted: &State, live: &State, request: &RestoreRequest, now: T
     let mut hasher = blake3::Hasher::new_derive_key("rollkeeper 2026 restore plan");
     let mut comparison = Comparison::open(wanted, live, request, None).await?;
     plan.unchanged = comparison.shared_records;
+    let mut few = Few::default();
     while let Some(compared) = comparison.next().await? {
         match compared {
             Compared::Outside => {}
@@ -196,12 +203,13 @@ pub async fn plan(wanted: &State, live: &State, request: &RestoreRequest, now: T
                 change.digest_into(request, &mut |bytes| {
                     hasher.update(bytes);
                 });
+                few.push(*change);
             }
         }
     }
     plan.missing_users = comparison.missing.into_iter().collect();
     hasher.finalize().to_hex()[..32].clone_into(&mut plan.hash);
-    Ok(plan)
+    Ok((plan, few.changes))
 }
 
 fn count(plan: &mut Plan, change: &PlannedChange, request: &RestoreRequest) {

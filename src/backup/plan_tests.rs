@@ -10,6 +10,7 @@ use crate::domain::restore::{Action, CredentialsPolicy, LockedPolicy, OnConflict
 use crate::domain::user::{PasswordHash, Rev, User, UserName};
 
 use super::Snapshot;
+use super::changes::{ChangeReader, Changes};
 use super::plan::{Comparison, changes_page, plan};
 use super::state::State;
 use super::testing::user;
@@ -73,7 +74,7 @@ async fn a_selection_reads_only_the_chunks_that_can_hold_it() {
     let mut asked = request(RestoreMode::Merge);
     asked.locked = LockedPolicy::Restore;
     asked.users = Some([user(7), user(200), user(299), user(5000)].map(|user| user.id).into());
-    let found = plan(&state(&wanted), &state(&live), &asked, NOW).await.unwrap();
+    let found = plan(&state(&wanted), &state(&live), &asked, NOW).await.unwrap().0;
     assert_eq!(counts(&found), [1, 2, 0, 0, 0]);
     assert_eq!(found.missing_users, [user(5000).id]);
     let page = changes_page(&state(&wanted), &state(&live), &asked, Some(&user(7).id), 10).await.unwrap();
@@ -93,7 +94,7 @@ async fn chunks_that_both_sides_have_are_counted_and_not_read() {
     assert!(leave_only(&place, &wanted, &[user(150)]) > 8);
     leave_only(&place, &live, &[user(150)]);
     let exact = request(RestoreMode::Exact);
-    let found = plan(&state(&wanted), &state(&live), &exact, NOW).await.unwrap();
+    let found = plan(&state(&wanted), &state(&live), &exact, NOW).await.unwrap().0;
     assert_eq!(counts(&found), [0, 1, 0, 299, 0]);
     assert_eq!(changes(&wanted, &live, &exact).await[0].user_id, user(150).id);
     let mut unlock = exact;
@@ -150,7 +151,7 @@ fn planned(wanted: &[User], live: &[User], request: &RestoreRequest) -> ([u64; 5
     runtime.block_on(async {
         let place = Place::new(1);
         let (wanted, live) = (snapshot(&place, wanted.to_vec()).await, snapshot(&place, live.to_vec()).await);
-        let counted = plan(&state(&wanted), &state(&live), request, NOW).await.unwrap();
+        let counted = plan(&state(&wanted), &state(&live), request, NOW).await.unwrap().0;
         (counts(&counted), changes(&wanted, &live, request).await)
     })
 }
@@ -206,5 +207,34 @@ proptest! {
         for wanted in &wanted {
             prop_assert!(state[wanted.id.as_str()].same_content(wanted));
         }
+    }
+}
+
+#[tokio::test]
+async fn changes_that_are_held_are_the_ones_that_are_compared_again() {
+    let place = Place::new(1);
+    let mut others = users(200);
+    for user in others.iter_mut().step_by(3) {
+        user.locked = true;
+    }
+    others.remove(50);
+    let (wanted, live) = (snapshot(&place, users(200)).await, snapshot(&place, others).await);
+    let asked = request(RestoreMode::Exact);
+    let held = Changes::again(state(&wanted), state(&live), asked.clone()).await.unwrap();
+    let compared = Changes::new(state(&wanted), state(&live), asked, None);
+    for after in [None, Some(user(0).id), Some(user(49).id), Some(user(1000).id)] {
+        let (mut one, mut other) =
+            (held.after(after.as_ref()).await.unwrap(), compared.after(after.as_ref()).await.unwrap());
+        assert!(matches!((&one, &other), (ChangeReader::Held { .. }, ChangeReader::Compared(_))));
+        let mut count = 0;
+        loop {
+            let change = one.next().await.unwrap();
+            assert_eq!(change, other.next().await.unwrap());
+            if change.is_none() {
+                break;
+            }
+            count += 1;
+        }
+        assert!(count > 0 || after == Some(user(1000).id));
     }
 }

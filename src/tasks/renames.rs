@@ -4,29 +4,22 @@ use std::collections::{HashMap, HashSet};
 
 use super::halt::Halt;
 use super::leader::Leading;
-use crate::backup::plan::Comparison;
-use crate::backup::state::State;
+use crate::backup::changes::Changes;
 use crate::domain::cause::Cause;
 use crate::domain::ids::UserId;
 use crate::domain::plan::PlannedChange;
 use crate::domain::renames::{RenameGroup, order_renames};
-use crate::domain::restore::RestoreRequest;
 
 /// Names asked for in one query.
 const ASK: usize = 1000;
 
 /// The renames that must be made before all other records, in groups in their order. Asked before the first change of
 /// a restore, so that too many are an end and not half a restore.
-pub(super) async fn contended(
-    leading: &Leading,
-    wanted: &State,
-    live: &State,
-    request: &RestoreRequest,
-) -> Result<Vec<RenameGroup>, Halt> {
+pub(super) async fn contended(leading: &Leading, changes: &Changes) -> Result<Vec<RenameGroup>, Halt> {
     let mut search = Search::default();
-    let mut comparison = Comparison::open(wanted, live, request, None).await?;
+    let mut reader = changes.after(None).await?;
     let mut asked = Vec::with_capacity(ASK);
-    while let Some(change) = comparison.next_change().await? {
+    while let Some(change) = reader.next().await? {
         if change.wanted.is_some() && (change.base.is_none() || change.renames()) {
             asked.push(change);
         }
@@ -40,8 +33,8 @@ pub(super) async fn contended(
     }
     // A holder whose own new name is free is the end of a chain: it has to move before the ones that wait for it.
     let waited_for: HashSet<UserId> = search.holders.values().cloned().collect();
-    let mut comparison = Comparison::open(wanted, live, request, None).await?;
-    while let Some(change) = comparison.next_change().await? {
+    let mut reader = changes.after(None).await?;
+    while let Some(change) = reader.next().await? {
         if change.renames() && waited_for.contains(&change.user_id) && search.known.insert(change.user_id.clone()) {
             search.waiting.push(change);
         }

@@ -8,20 +8,17 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use super::apply::Applier;
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
-use super::renames;
 use super::schedule::fresh_backup_id;
-use crate::backup::plan::{Comparison, plan};
+use crate::backup::changes::Changes;
+use crate::backup::plan::plan;
 use crate::backup::state::State;
 use crate::domain::backup::{Backup, BackupContent, BackupKind, BackupProgress, BackupState};
 use crate::domain::cause::Cause;
-use crate::domain::ids::{BackupId, UserId};
-use crate::domain::plan::PlannedChange;
-use crate::domain::range::Range;
-use crate::domain::renames::{Packed, RenameGroup, pack};
-use crate::domain::restore::{Action, Pass, Restore, RestoreProgress, RestoreState};
-use crate::store::restore_batches::Applied;
+use crate::domain::ids::BackupId;
+use crate::domain::restore::{Restore, RestoreState};
 
 /// How often open restores are looked at without a poke.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -90,9 +87,12 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
     let Some(live) = safety_backup(leading, &mut restore).await? else { return Ok(Rests::Waits) };
     let wanted = complete_content(leading, &restore.request.backup_id).await?;
     let (wanted, live) = (open(leading, &wanted).await?, open(leading, &live).await?);
+    let mut made = None;
     if restore.state == RestoreState::Planning {
         let now = leading.parts.clock.now();
-        let plan = unless_cancelled(leading, &restore, plan(&wanted, &live, &restore.request, now)).await??;
+        let planning = plan(&wanted, &live, &restore.request, now);
+        let (plan, held) = unless_cancelled(leading, &restore, planning).await??;
+        made = Some(held);
         leading.check()?;
         restore = store.restores.set_plan(&leading.leadership, &restore.id, &plan).await?;
         info!(restore.id = %restore.id, changes = plan.changes(), "the restore is planned");
@@ -106,7 +106,13 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
         restore = store.restores.start_applying(&leading.leadership, &restore.id).await?;
         still_wanted(&restore)?;
     }
-    Applier { leading, restore: &restore, wanted: &wanted, live: &live }.apply(restore.progress.clone()).await?;
+    let changes = if let Some(held) = made {
+        Changes::new(wanted, live, restore.request.clone(), held)
+    } else {
+        let comparing = Changes::again(wanted, live, restore.request.clone());
+        unless_cancelled(leading, &restore, comparing).await??
+    };
+    Applier { leading, restore: &restore, changes: &changes }.apply(restore.progress.clone()).await?;
     leading.check()?;
     let now = leading.parts.clock.now();
     store.restores.finish(&leading.leadership, &restore.id, RestoreState::Complete, None, now).await?;
@@ -119,7 +125,11 @@ fn still_wanted(restore: &Restore) -> Result<(), Halt> {
 }
 
 /// Does something long that writes nothing, and drops it when the leadership ends or somebody stops the restore.
-async fn unless_cancelled<T>(leading: &Leading, restore: &Restore, work: impl Future<Output = T>) -> Result<T, Halt> {
+pub(super) async fn unless_cancelled<T>(
+    leading: &Leading,
+    restore: &Restore,
+    work: impl Future<Output = T>,
+) -> Result<T, Halt> {
     let stopped = async {
         loop {
             tokio::time::sleep(CANCEL_LOOK_EVERY).await;
@@ -199,127 +209,4 @@ async fn open(leading: &Leading, content: &BackupContent) -> Result<State, Halt>
     let (repository, targets) = (&leading.repository, &leading.parts.targets);
     let opened = State::of_backup(repository, targets, &leading.leadership.department, content);
     Ok(leading.unless_ended(opened).await??)
-}
-
-/// Applies a plan from a checkpoint on.
-struct Applier<'a> {
-    leading: &'a Leading,
-    restore: &'a Restore,
-    wanted: &'a State,
-    live: &'a State,
-}
-
-impl Applier<'_> {
-    async fn apply(&self, mut progress: RestoreProgress) -> Result<(), Halt> {
-        // Before the deletes, since too many moved names must end the restore before it has changed anything.
-        let renames = if progress.pass <= Pass::Renames { self.contended().await? } else { Vec::new() };
-        if progress.pass == Pass::Deletes {
-            if self.restore.plan.as_ref().is_none_or(|plan| plan.deletes > 0) {
-                self.ranges(&mut progress, |change| change.action == Action::Delete).await?;
-            }
-            progress.pass = Pass::Renames;
-            progress.key = None;
-        }
-        if progress.pass == Pass::Renames {
-            let limits = &self.leading.parts.config.restore;
-            for packed in pack(renames, limits.range_records, limits.range_bytes) {
-                let range = self.renames(&progress, packed);
-                self.commit(&mut progress, range).await?;
-            }
-            progress.pass = Pass::Records;
-            progress.key = None;
-        }
-        self.ranges(&mut progress, |change| change.action != Action::Delete).await
-    }
-
-    async fn contended(&self) -> Result<Vec<RenameGroup>, Halt> {
-        if self.restore.plan.as_ref().is_some_and(|plan| plan.renames == 0) {
-            return Ok(Vec::new());
-        }
-        let search = Box::pin(renames::contended(self.leading, self.wanted, self.live, &self.restore.request));
-        unless_cancelled(self.leading, self.restore, search).await?
-    }
-
-    fn renames(&self, progress: &RestoreProgress, packed: Packed) -> Range {
-        let mut range = self.range(progress, packed.changes);
-        range.circles = packed.circles;
-        // The records pass counts them.
-        range.done = 0;
-        range
-    }
-
-    /// Cuts the changes of a pass into ranges and commits each, one after the other. While one is committed, the changes
-    /// of the next one are read and compared.
-    async fn ranges(
-        &self,
-        progress: &mut RestoreProgress,
-        belongs: impl Fn(&PlannedChange) -> bool,
-    ) -> Result<(), Halt> {
-        let request = &self.restore.request;
-        let mut comparison = Comparison::open(self.wanted, self.live, request, progress.key.as_ref()).await?;
-        let mut changes = self.next_changes(&mut comparison, &belongs).await?;
-        while !changes.is_empty() {
-            let range = self.range(progress, changes);
-            // Joined and not raced: a range that was begun is never dropped.
-            let following = self.next_changes(&mut comparison, &belongs);
-            let (committed, following) = tokio::join!(self.commit(progress, range), following);
-            committed?;
-            changes = following?;
-        }
-        Ok(())
-    }
-
-    /// The changes of the next range; none at the end.
-    async fn next_changes(
-        &self,
-        comparison: &mut Comparison,
-        belongs: &impl Fn(&PlannedChange) -> bool,
-    ) -> Result<Vec<PlannedChange>, Halt> {
-        let limits = &self.leading.parts.config.restore;
-        let (mut changes, mut bytes) = (Vec::new(), 0);
-        while changes.len() < limits.range_records.max(1) && bytes < limits.range_bytes.max(1) {
-            let Some(change) = self.leading.unless_ended(comparison.next_change()).await?? else { break };
-            if belongs(&change) {
-                bytes += change.weight();
-                changes.push(change);
-            }
-        }
-        Ok(changes)
-    }
-
-    fn range(&self, progress: &RestoreProgress, changes: Vec<PlannedChange>) -> Range {
-        let last: Option<UserId> = changes.last().map(|change| change.user_id.clone());
-        Range {
-            restore: self.restore.id.clone(),
-            department: self.restore.department.clone(),
-            request: self.restore.request.clone(),
-            number: progress.batches,
-            pass: progress.pass,
-            key: if progress.pass == Pass::Renames { None } else { last },
-            done: changes.len() as u64,
-            changes,
-            circles: Vec::new(),
-            now: self.leading.parts.clock.now(),
-        }
-    }
-
-    async fn commit(&self, progress: &mut RestoreProgress, range: Range) -> Result<(), Halt> {
-        self.leading.check()?;
-        let key = range.key.clone();
-        match self.leading.parts.store.restore_batches.apply(&self.leading.leadership, &range).await? {
-            Applied::Committed => {
-                progress.batches += 1;
-                progress.key = key;
-                Ok(())
-            }
-            Applied::Cancelled => Err(Halt::Cancelled),
-            Applied::DepartmentDeleted => {
-                let message = format!(
-                    "The department {} was deleted. Make it again with PUT, then restore again.",
-                    self.restore.department
-                );
-                Err(Halt::Failed(Cause::new("department_deleted", message), Vec::new()))
-            }
-        }
-    }
 }
