@@ -87,7 +87,9 @@ pub(super) async fn sync_department(
     Path(department): Path<DepartmentName>,
 ) -> Result<axum::Json<ReceiptView>, Problem> {
     require(&caller, Scope::BackupsWrite, &department, "department")?;
-    known.require(&app, &department).await?;
+    if !known.takes_users(&app, &department).await? {
+        return Err(Problem::not_found("department"));
+    }
     let id = fresh_uuid(&app.clock).into();
     let barrier = Barrier { id, department, requested_at: app.clock.now(), receipt: None };
     app.store.barriers.insert(&barrier).await?;

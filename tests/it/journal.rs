@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::Method;
 use rollkeeper::domain::history::{Chain, Change, Sequence, Timeline};
 use serde_json::{Value, json};
 
@@ -87,8 +88,10 @@ const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FtcGxlLXNhbHQtMDE$1rBUU2jrG
 #[tokio::test]
 async fn a_receipt_covers_every_write_acknowledged_before_it_by_any_replica() {
     let stack = Stack::start(Settings { replicas: 3, targets: 3, ..Settings::default() }).await;
-    let empty = sync(&stack).await;
+    let path = "/departments/default/sync";
+    let empty = stack.client().send(Method::POST, path, &[], None).await.expect(200).json;
     assert_eq!(empty["sequence"], 0, "{empty}");
+    stack.client().post("/departments/nobody/sync", json!({})).await.expect_problem(404, "not_found");
     for round in 0..5 {
         write(&stack, round * 20, 20).await;
         let receipt = sync(&stack).await;
