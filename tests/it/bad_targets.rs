@@ -119,6 +119,7 @@ async fn targets_that_no_database_knows_and_that_disagree_are_left_alone_and_the
     assert!(cluster["repository_cause"]["message"].as_str().is_some_and(|text| text.contains("`t2`")), "{cluster}");
     // Users are served, a backup waits and says why.
     assert_eq!(stack.all_users("default").await.len(), 5);
+    stack.leader_of("default").await;
     let waiting = stack.client().post("/backups", json!({ "department": "default" })).await.expect(202).json;
     assert_eq!(
         (&waiting["state"], &waiting["cause"]["code"]),
