@@ -63,6 +63,7 @@ async fn each_copy_is_read_back_and_its_damage_is_told_without_being_written_dow
 #[tokio::test]
 async fn only_a_complete_backup_can_be_verified() {
     let stack = Stack::start(Settings::default()).await;
+    stack.first_slot_done("default").await;
     let client = stack.client();
     let targets = stack.folder.path().join("targets");
     std::fs::rename(targets.join("t2"), targets.join("away")).expect("hide the target");
