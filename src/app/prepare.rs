@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::App;
 use crate::backup::{BackupError, Repository};
+use crate::domain::cause::chain;
 use crate::domain::department::Policy;
 use crate::domain::ids::DepartmentName;
 use crate::store::StoreError;
@@ -157,18 +158,6 @@ impl Attempts {
         }
         self.0 = self.0.saturating_add(1);
     }
-}
-
-/// An error with its sources.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::domain::cause::Cause;
 use crate::domain::copies::TargetState;
 use crate::store::StoreError;
-use crate::targets::TargetError;
+use crate::targets::{ReadError, TargetError};
 
 /// What can go wrong with backups.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,9 @@ pub enum BackupError {
     /// The keys of the configuration are not valid.
     #[error("{0}")]
     Keys(String),
+    /// A target has to catch up with the journal first.
+    #[error("target `{0}` has to catch up with the journal first")]
+    Behind(String),
     /// A target failed.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -52,6 +55,15 @@ pub enum BackupError {
     /// The work was stopped: the leadership ended.
     #[error("the work was stopped because the leadership ended")]
     Stopped,
+}
+
+impl From<ReadError<Self>> for BackupError {
+    fn from(error: ReadError<Self>) -> Self {
+        match error {
+            ReadError::Target(error) => error.into(),
+            ReadError::Refused(error) => error,
+        }
+    }
 }
 
 impl BackupError {
@@ -65,6 +77,7 @@ impl BackupError {
                 "other_repository"
             }
             Self::Undecided(_) => "repository_undecided",
+            Self::Behind(_) => "owed",
             Self::Keys(_) => "invalid_keys",
             Self::Target(_) => "target_failed",
             Self::Store(_) => "store_failed",

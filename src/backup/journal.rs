@@ -14,7 +14,7 @@ use crate::targets::{Target, Targets};
 use super::fanout::require_quorum;
 use super::gather::gather;
 use super::journal_read::{JournalPlace, JournalReader, Point};
-use super::repair::bring;
+use super::repair::place;
 use super::segment::Segment;
 use super::{BackupError, Repository};
 
@@ -43,7 +43,11 @@ pub async fn write(
         let (target, path, sealed) = (target.clone(), path.clone(), sealed.clone());
         let level = is_level(target.name());
         puts.spawn(async move {
-            let put = if level { target.put(&path, sealed).await.map_err(Into::into) } else { Err(behind(&target)) };
+            let put = if level {
+                target.put(&path, sealed).await.map_err(Into::into)
+            } else {
+                Err(BackupError::Behind(target.name().to_string()))
+            };
             (index, put)
         });
     }
@@ -53,11 +57,6 @@ pub async fn write(
     require_quorum(targets, &failures)?;
     let took = targets.iter().zip(&failures).filter(|(_, failure)| failure.is_none());
     Ok(took.map(|(target, _)| target.name().clone()).collect())
-}
-
-fn behind(target: &Target) -> BackupError {
-    let path = "the journal".to_owned();
-    BackupError::Damaged { path, reason: format!("target `{}` has to catch up with it first", target.name()) }
 }
 
 /// Checks the journal between two points on each target alone; tells who holds it whole. Waits for the write quorum, and a
@@ -99,6 +98,7 @@ pub async fn catch_up(
         return Ok(());
     }
     let mut covered = after;
+    let last = Timeline(*timelines.end());
     for timeline in timelines.map(Timeline) {
         let folder = ObjectPath::journal_folder(department, timeline);
         for path in targets.list(&folder).await? {
@@ -123,7 +123,7 @@ pub async fn catch_up(
         return Ok(());
     }
     Err(BackupError::Damaged {
-        path: ObjectPath::journal_folder(department, Timeline(0)),
+        path: ObjectPath::journal_folder(department, last),
         reason: format!("no target has the changes {} to {}", covered.0 + 1, through.0),
     })
 }
@@ -137,15 +137,12 @@ async fn bring_segment(
     path: &ObjectPath,
     target: &Target,
 ) -> Result<(), BackupError> {
-    let check = |sealed: Bytes| repository.open_segment(department, timeline, path, &sealed).map(drop);
+    let checked = |sealed: Bytes| repository.open_segment(department, timeline, path, &sealed).map(|_| sealed);
     if let Ok(sealed) = target.get(path).await
-        && check(sealed).is_ok()
+        && checked(sealed).is_ok()
     {
         return Ok(());
     }
-    targets.read(path, check).await.map_err(|error| match error {
-        crate::targets::ReadError::Target(error) => error.into(),
-        crate::targets::ReadError::Refused(error) => error,
-    })?;
-    bring(targets, target, path).await
+    let sealed = targets.read(path, checked).await?;
+    place(target, path, sealed).await
 }

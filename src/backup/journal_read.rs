@@ -92,10 +92,7 @@ impl JournalReader {
     async fn read(&self, path: &ObjectPath) -> Result<OpenedSegment, BackupError> {
         let place = &self.place;
         let accept = |sealed: Bytes| place.repository.open_segment(&place.department, place.timeline, path, &sealed);
-        place.targets.read(path, accept).await.map_err(|error| match error {
-            crate::targets::ReadError::Target(error) => error.into(),
-            crate::targets::ReadError::Refused(error) => error,
-        })
+        Ok(place.targets.read(path, accept).await?)
     }
 
     /// The changes of a segment after this point, if it continues the chain.

@@ -73,6 +73,11 @@ async fn ensure(targets: &Targets, target: &Target, path: &ObjectPath) -> Result
 /// it back.
 pub(super) async fn bring(targets: &Targets, target: &Target, path: &ObjectPath) -> Result<(), BackupError> {
     let sealed = find_named(targets, path).await?;
+    place(target, path, sealed).await
+}
+
+/// Puts an object over a damaged or missing one, and reads it back.
+pub(super) async fn place(target: &Target, path: &ObjectPath, sealed: Bytes) -> Result<(), BackupError> {
     target.repair(path, sealed).await?;
     read_named(target, path).await.map(|_| ())
 }
@@ -80,8 +85,5 @@ pub(super) async fn bring(targets: &Targets, target: &Target, path: &ObjectPath)
 async fn find_named(targets: &Targets, path: &ObjectPath) -> Result<Bytes, BackupError> {
     let accept =
         |sealed: Bytes| if is_named_for(path, &sealed) { Ok(sealed) } else { Err(damaged(path, "no copy is whole")) };
-    targets.read(path, accept).await.map_err(|error| match error {
-        crate::targets::ReadError::Target(error) => error.into(),
-        crate::targets::ReadError::Refused(error) => error,
-    })
+    Ok(targets.read(path, accept).await?)
 }

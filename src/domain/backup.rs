@@ -44,6 +44,30 @@ pub struct Backup {
     pub copies: Vec<Copy>,
 }
 
+impl Backup {
+    /// A wish for a backup that nobody has taken up yet.
+    pub fn queued(id: BackupId, department: DepartmentName, kind: BackupKind, now: Timestamp) -> Self {
+        Self {
+            id,
+            department,
+            kind,
+            state: BackupState::Queued,
+            cause: None,
+            requested_by: None,
+            requested_at: now,
+            slot: None,
+            restore_id: None,
+            executed_by: None,
+            attempt: 0,
+            started_at: None,
+            finished_at: None,
+            progress: BackupProgress::default(),
+            content: None,
+            copies: Vec::new(),
+        }
+    }
+}
+
 /// Why a backup was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackupKind {

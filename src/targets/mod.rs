@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::config::targets::TargetsConfig;
-use crate::domain::copies::{TargetState, TargetStatus};
+use crate::domain::copies::TargetStatus;
 use crate::domain::ids::TargetName;
 
 use layout::ObjectPath;
@@ -60,7 +60,7 @@ impl Targets {
     /// The targets, those that worked last first: a read asks a hanging one only when no other has it.
     pub fn by_health(&self) -> Vec<&Arc<Target>> {
         let mut targets: Vec<&Arc<Target>> = self.list.iter().collect();
-        targets.sort_by_key(|target| matches!(target.status().state, TargetState::Down | TargetState::Slow));
+        targets.sort_by_key(|target| target.hangs());
         targets
     }
 
@@ -69,8 +69,7 @@ impl Targets {
     /// # Errors
     /// The last error, when no target answers.
     pub async fn list(&self, prefix: &str) -> Result<BTreeSet<ObjectPath>, TargetError> {
-        let works = |target: &&Arc<Target>| !matches!(target.status().state, TargetState::Down | TargetState::Slow);
-        let mut asked: Vec<&Arc<Target>> = self.list.iter().filter(works).collect();
+        let mut asked: Vec<&Arc<Target>> = self.list.iter().filter(|target| !target.hangs()).collect();
         if asked.is_empty() {
             asked = self.list.iter().collect();
         }

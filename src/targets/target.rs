@@ -83,6 +83,11 @@ impl Target {
         self.locked().clone()
     }
 
+    /// Whether the last operation got no answer.
+    pub(super) fn hangs(&self) -> bool {
+        matches!(self.locked().state, TargetState::Down | TargetState::Slow)
+    }
+
     /// Sets a state that outlives operations: `Foreign` when it holds another repository, `Ok` to lift that.
     pub fn set_state(&self, state: TargetState, cause: Option<Cause>) {
         let now = self.clock.now();

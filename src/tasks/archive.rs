@@ -10,12 +10,12 @@ use bytes::Bytes;
 use tracing::{debug, error, warn};
 
 use super::follower::Run;
-use super::halt::{Halt, chain};
+use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
 use crate::backup::journal;
 use crate::backup::segment::Segment;
 use crate::domain::barrier::Receipt;
-use crate::domain::cause::Cause;
+use crate::domain::cause::{Cause, chain};
 use crate::domain::epoch::Executor;
 use crate::domain::history::{Head, JournalCopy, Position, Sequence};
 use crate::domain::ids::TargetName;

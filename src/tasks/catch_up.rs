@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::halt::{Halt, chain};
+use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
 use super::level;
 use crate::backup::{BackupError, repair};
 use crate::domain::backup::Backup;
-use crate::domain::cause::Cause;
+use crate::domain::cause::{Cause, chain};
 use crate::domain::copies::CopyState;
 use crate::domain::history::JournalCopy;
 use crate::domain::ids::TargetName;
@@ -143,8 +143,7 @@ impl Round {
         }
         let journal = leading.head.lock().await.journal_through(target.name());
         if journal < Some(content.sequence) {
-            let path = ObjectPath::journal_folder(&backup.department, content.timeline);
-            return Err(BackupError::Damaged { path, reason: "the journal has to be caught up with first".to_owned() });
+            return Err(BackupError::Behind(target.name().to_string()));
         }
         repair::bring_words(repository, targets, backup, target).await
     }

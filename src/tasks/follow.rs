@@ -9,8 +9,9 @@ use tracing::warn;
 
 use super::Parts;
 use super::archive;
-use super::halt::{Halt, chain};
+use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
+use crate::domain::cause::chain;
 use crate::domain::epoch::Leadership;
 use crate::domain::history::Head;
 use crate::store::tail::{TailEvent, TailKind, TailStart, TailStream};

@@ -1,7 +1,7 @@
 //! Why a step of a task stopped, and what the loop around it does about that.
 
 use crate::backup::BackupError;
-use crate::domain::cause::Cause;
+use crate::domain::cause::{Cause, chain};
 use crate::domain::copies::Copy;
 use crate::store::StoreError;
 
@@ -41,16 +41,4 @@ impl From<BackupError> for Halt {
             other => Self::Failed(other.cause(), Vec::new()),
         }
     }
-}
-
-/// An error with everything that caused it, for a log line or a cause.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -9,11 +9,11 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::Parts;
 use super::follower::Follower;
-use super::halt::{Halt, chain};
+use super::halt::Halt;
 use super::{archive, backups, catch_up, follow, restores, schedule};
 use crate::backup::Repository;
 use crate::cluster::{Claim, Lease, Verdict};
-use crate::domain::cause::Cause;
+use crate::domain::cause::{Cause, chain};
 use crate::domain::epoch::Leadership;
 use crate::domain::history::{Head, Sequence};
 use crate::store::fences::Claimed;

@@ -8,9 +8,10 @@ use tokio::sync::MutexGuard;
 use tracing::debug;
 
 use super::archive::moved;
-use super::halt::{Halt, chain};
+use super::halt::Halt;
 use super::leader::Leading;
 use crate::backup::journal;
+use crate::domain::cause::chain;
 use crate::domain::history::{Head, JournalCopy, Sequence};
 use crate::targets::Target;
 

@@ -15,7 +15,7 @@ use super::schedule::fresh_backup_id;
 use crate::backup::changes::Changes;
 use crate::backup::plan::plan;
 use crate::backup::state::State;
-use crate::domain::backup::{Backup, BackupContent, BackupKind, BackupProgress, BackupState};
+use crate::domain::backup::{Backup, BackupContent, BackupKind, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::ids::BackupId;
 use crate::domain::restore::{Restore, RestoreState};
@@ -174,23 +174,11 @@ async fn safety_backup(leading: &Leading, restore: &mut Restore) -> Result<Optio
 
 async fn request_safety_backup(leading: &Leading, restore: &Restore, id: BackupId) -> Result<(), Halt> {
     leading.check()?;
+    let now = leading.parts.clock.now();
     let backup = Backup {
-        id,
-        department: restore.department.clone(),
-        kind: BackupKind::BeforeRestore,
-        state: BackupState::Queued,
-        cause: None,
         requested_by: Some(restore.requested_by.clone()),
-        requested_at: leading.parts.clock.now(),
-        slot: None,
         restore_id: Some(restore.id.clone()),
-        executed_by: None,
-        attempt: 0,
-        started_at: None,
-        finished_at: None,
-        progress: BackupProgress::default(),
-        content: None,
-        copies: Vec::new(),
+        ..Backup::queued(id, restore.department.clone(), BackupKind::BeforeRestore, now)
     };
     leading.parts.store.backups.insert_fenced(&leading.leadership, &backup).await?;
     leading.pokes.backups.notify_one();

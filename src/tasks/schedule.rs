@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
-use crate::domain::backup::{Backup, BackupKind, BackupProgress, BackupState};
+use crate::domain::backup::{Backup, BackupKind};
 use crate::domain::clock::Timestamp;
 use crate::domain::department::DepartmentState;
 use crate::domain::ids::{BackupId, DepartmentName};
@@ -59,24 +59,8 @@ async fn keep(leading: &Leading) -> Result<Duration, Halt> {
 }
 
 fn queued(department: &DepartmentName, slot: Timestamp, now: Timestamp) -> Backup {
-    Backup {
-        id: slot_backup_id(department, slot),
-        department: department.clone(),
-        kind: BackupKind::Scheduled,
-        state: BackupState::Queued,
-        cause: None,
-        requested_by: None,
-        requested_at: now,
-        slot: Some(slot),
-        restore_id: None,
-        executed_by: None,
-        attempt: 0,
-        started_at: None,
-        finished_at: None,
-        progress: BackupProgress::default(),
-        content: None,
-        copies: Vec::new(),
-    }
+    let wish = Backup::queued(slot_backup_id(department, slot), department.clone(), BackupKind::Scheduled, now);
+    Backup { slot: Some(slot), ..wish }
 }
 
 /// The id of a slot's backup: a UUIDv7 of the slot's time whose other bits come from department and slot, so that two

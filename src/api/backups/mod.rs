@@ -17,7 +17,7 @@ use super::pages::PageRequest;
 use super::problem::{Problem, Problems};
 use super::wire::BackupStateView;
 use crate::app::App;
-use crate::domain::backup::{Backup, BackupKind, BackupProgress, BackupState};
+use crate::domain::backup::{Backup, BackupKind, BackupState};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BackupId, DepartmentName};
 use crate::domain::token::{Caller, Scope};
@@ -44,24 +44,9 @@ pub(super) async fn start_backup(
         body.department.parse().map_err(|invalid| Problem::field_invalid("/department", invalid))?;
     require(&caller, Scope::BackupsWrite, &department, "department")?;
     known.require(&app, &department).await?;
-    let backup = Backup {
-        id: fresh_uuid(&app.clock).into(),
-        department,
-        kind: BackupKind::OnDemand,
-        state: BackupState::Queued,
-        cause: None,
-        requested_by: Some(caller.name),
-        requested_at: app.clock.now(),
-        slot: None,
-        restore_id: None,
-        executed_by: None,
-        attempt: 0,
-        started_at: None,
-        finished_at: None,
-        progress: BackupProgress::default(),
-        content: None,
-        copies: Vec::new(),
-    };
+    let id = fresh_uuid(&app.clock).into();
+    let wish = Backup::queued(id, department, BackupKind::OnDemand, app.clock.now());
+    let backup = Backup { requested_by: Some(caller.name), ..wish };
     app.store.backups.insert(&backup).await?;
     let id = backup.id.clone();
     let wait = preferred_wait(&headers);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Store;
 use crate::config::mongodb::MongodbConfig;
-use crate::domain::backup::{Backup, BackupKind, BackupProgress, BackupState};
+use crate::domain::backup::{Backup, BackupKind};
 use crate::domain::clock::Timestamp;
 use crate::domain::department::Policy;
 use crate::domain::epoch::{Epoch, Leadership};
@@ -75,22 +75,6 @@ async fn leader(store: &Store, epoch: i64) -> Leadership {
 }
 
 fn backup() -> Backup {
-    Backup {
-        id: BackupId::from(uuid::Uuid::now_v7()),
-        department: department(),
-        kind: BackupKind::OnDemand,
-        state: BackupState::Queued,
-        cause: None,
-        requested_by: Some("ada".to_owned()),
-        requested_at: NOW,
-        slot: None,
-        restore_id: None,
-        executed_by: None,
-        attempt: 0,
-        started_at: None,
-        finished_at: None,
-        progress: BackupProgress::default(),
-        content: None,
-        copies: Vec::new(),
-    }
+    let wish = Backup::queued(BackupId::from(uuid::Uuid::now_v7()), department(), BackupKind::OnDemand, NOW);
+    Backup { requested_by: Some("ada".to_owned()), ..wish }
 }
