@@ -140,3 +140,13 @@ pub enum Change {
     /// Written by something other than the service with an update operator: what the update said, as JSON text.
     Patch(UserId, String),
 }
+
+impl Change {
+    /// The user that changed.
+    pub fn user_id(&self) -> &UserId {
+        match self {
+            Self::Put(user) => &user.id,
+            Self::Delete(id) | Self::Patch(id, _) => id,
+        }
+    }
+}
