@@ -18,6 +18,8 @@ use crate::store::tail::{TailEvent, TailKind};
 
 /// Markers that are remembered; a backup asks for its own within moments.
 const MARKERS_MAX: usize = 64;
+/// Bytes of lines in memory, in segments, before the stream brings no more.
+const SEGMENTS_WAITING_MAX: usize = 4;
 /// Longest wait for a marker: past this the stream is stuck, and the backup is tried anew.
 const MARKER_WAIT_MAX: Duration = Duration::from_mins(1);
 
@@ -91,6 +93,18 @@ impl Follower {
         self.lock().position.clone()
     }
 
+    /// The last place that is not inside a transaction.
+    pub(super) fn cut(&self) -> Position {
+        self.lock().cut.clone()
+    }
+
+    /// Whatever transaction was open is whole.
+    pub(super) fn settle(&self) {
+        let mut state = self.lock();
+        state.transaction = None;
+        state.cut_here();
+    }
+
     /// Goes on from a new timeline. What was followed before has been archived.
     pub(super) fn restart(&self, position: Position) {
         *self.lock() = State::at(position);
@@ -158,7 +172,12 @@ impl Follower {
         self.lock().cut_bytes
     }
 
-    /// Waits while so many bytes or more could be taken, so that a slow target makes lag and not memory grow.
+    /// Whether so much waits that the stream should bring no more: a slow target makes lag, and memory does not grow.
+    pub(super) fn is_full(&self, segment_bytes: usize) -> bool {
+        self.waiting() >= segment_bytes.saturating_mul(SEGMENTS_WAITING_MAX)
+    }
+
+    /// Waits while so many bytes or more could be taken.
     pub(super) async fn until_below(&self, bytes: usize) {
         loop {
             let taken = self.taken.notified();
