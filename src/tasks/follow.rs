@@ -18,12 +18,15 @@ use crate::domain::history::Head;
 pub(super) async fn take_head(parts: &Parts, leadership: &Leadership) -> Result<Head, Halt> {
     let source = parts.store.source().await?;
     let head = parts.store.heads.take(leadership, &source).await?;
-    if head.source == source {
+    // Its gap is recorded; `until_users` goes on from there.
+    let waits = !head.source.has_users() && head.source.replica_set_id == source.replica_set_id;
+    if head.source == source || waits {
         return Ok(head);
     }
     warn!("the replica set or the users collection is another one: the history starts a new timeline");
+    let cause = if source.has_users() { "source_changed" } else { "collection_dropped" };
     let now = parts.clock.now();
-    Ok(parts.store.heads.rebase(leadership, &source, "source_changed", now).await?)
+    Ok(parts.store.heads.rebase(leadership, &source, cause, now).await?)
 }
 
 /// Follows until the leadership ends.
@@ -46,6 +49,7 @@ pub(super) async fn run(leading: Leading, hub: Hub) {
 
 /// Stays in the stream until the department has to leave it, and until it may come back.
 async fn follow(leading: &Leading, hub: &Hub, asked: &mut bool) -> Result<(), Halt> {
+    until_users(leading).await?;
     let place = hub.join(leading)?;
     // Told nothing, it has left before the stream was open.
     if place.opened.await.is_ok() && !*asked {
@@ -63,7 +67,9 @@ async fn follow(leading: &Leading, hub: &Hub, asked: &mut bool) -> Result<(), Ha
         }
         Ok(Left::Broken(cause)) => {
             *asked = false;
-            rebase(leading, cause).await
+            rebase(leading, cause).await?;
+            leading.pokes.schedule.notify_one();
+            Ok(())
         }
         Err(_) => Err(Halt::Later("the change stream was given up".to_owned())),
     }
@@ -80,8 +86,37 @@ async fn rebase(leading: &Leading, cause: &'static str) -> Result<(), Halt> {
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
+    Ok(())
+}
+
+/// Waits while there are no users, after their gap was recorded; then the timeline goes on with the new collection.
+async fn until_users(leading: &Leading) -> Result<(), Halt> {
+    if leading.head.lock().await.source.has_users() {
+        return Ok(());
+    }
+    warn!("there is no users collection: `rollkeeper migrate` makes it again");
+    let store = &leading.parts.store;
+    let source = loop {
+        let source = store.source().await?;
+        if source.has_users() {
+            break source;
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    };
+    mend_users(leading).await;
+    leading.check()?;
+    let mut head = leading.head.lock().await;
+    *head = store.heads.settle(&leading.leadership, &source).await?;
+    leading.follower.restart(head.position.clone());
     leading.pokes.schedule.notify_one();
     Ok(())
+}
+
+/// Users that were made again may lack what guards them, above all the indexes that make ids and names unique.
+async fn mend_users(leading: &Leading) {
+    if let Err(error) = leading.parts.store.mend_users().await {
+        warn!(error = chain(&error), "give the users their validator and indexes: run `rollkeeper migrate`");
+    }
 }
 
 async fn try_rebase(leading: &Leading, cause: &'static str) -> Result<(), Halt> {
@@ -89,7 +124,10 @@ async fn try_rebase(leading: &Leading, cause: &'static str) -> Result<(), Halt> 
     archive::until(leading, leading.follower.cut().sequence).await?;
     leading.check()?;
     let parts = &leading.parts;
-    let source = parts.store.source().await.map_err(|error| Halt::Later(chain(&error)))?;
+    let source = parts.store.source().await?;
+    if source.has_users() {
+        mend_users(leading).await;
+    }
     let now = parts.clock.now();
     let mut head = leading.head.lock().await;
     *head = parts.store.heads.rebase(&leading.leadership, &source, cause, now).await?;

@@ -46,6 +46,8 @@ struct State {
     cut_bytes: usize,
     markers: VecDeque<(String, Position)>,
     barriers: Vec<(BarrierId, Sequence)>,
+    /// How often it was started anew.
+    restarts: u64,
 }
 
 impl State {
@@ -59,6 +61,7 @@ impl State {
             cut_bytes: 0,
             markers: VecDeque::new(),
             barriers: Vec::new(),
+            restarts: 0,
         }
     }
 
@@ -107,9 +110,17 @@ impl Follower {
 
     /// Goes on from a new timeline. What was followed before has been archived.
     pub(super) fn restart(&self, position: Position) {
-        *self.lock() = State::at(position);
+        {
+            let mut state = self.lock();
+            *state = State { restarts: state.restarts + 1, ..State::at(position) };
+        }
         self.moved.notify_waiters();
         self.taken.notify_waiters();
+    }
+
+    /// How often it was started anew: positions of before and after do not belong together.
+    pub(super) fn restarts(&self) -> u64 {
+        self.lock().restarts
     }
 
     /// Takes an event in.
@@ -200,23 +211,28 @@ impl Follower {
         self.lock().barriers.retain(|(id, _)| !ids.contains(id));
     }
 
-    /// The position of a marker, as soon as the stream has shown it.
-    pub(super) async fn position_of(&self, marker: &str) -> Result<Position, Halt> {
+    /// The position of a marker, as soon as the stream has shown it; none after it was started anew once more than
+    /// `restarts` times, since then it may never show it.
+    pub(super) async fn position_of(&self, marker: &str, restarts: u64) -> Result<Position, Halt> {
         let found = async {
             loop {
                 let moved = self.moved.notified();
-                let position = {
+                {
                     let state = self.lock();
-                    state.markers.iter().find(|(seen, _)| seen == marker).map(|(_, position)| position.clone())
-                };
-                if let Some(position) = position {
-                    return position;
+                    if state.restarts != restarts {
+                        return None;
+                    }
+                    if let Some((_, position)) = state.markers.iter().find(|(seen, _)| seen == marker) {
+                        return Some(position.clone());
+                    }
                 }
                 moved.await;
             }
         };
-        tokio::time::timeout(MARKER_WAIT_MAX, found)
-            .await
-            .map_err(|_| Halt::Later("the change stream did not show the marker of the backup".to_owned()))
+        match tokio::time::timeout(MARKER_WAIT_MAX, found).await {
+            Ok(Some(position)) => Ok(position),
+            Ok(None) => Err(Halt::Later("the history started a new timeline meanwhile".to_owned())),
+            Err(_) => Err(Halt::Later("the change stream did not show the marker of the backup".to_owned())),
+        }
     }
 }

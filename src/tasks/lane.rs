@@ -176,6 +176,7 @@ impl Lane {
     }
 
     fn opened(&mut self, stream: TailStream, from: ClusterTime) {
+        info!(departments = self.seats.len(), "opened the change stream");
         self.stream = Some(stream);
         self.at = Some(from);
         self.swept = Instant::now();
