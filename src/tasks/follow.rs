@@ -14,6 +14,9 @@ use crate::domain::cause::chain;
 use crate::domain::epoch::Leadership;
 use crate::domain::history::Head;
 
+/// The cause of a gap whose heads are gone as well.
+const DATABASE_DROPPED: &str = "database_dropped";
+
 /// Takes the head for a new leadership; a history that comes from elsewhere starts a new timeline.
 pub(super) async fn take_head(parts: &Parts, leadership: &Leadership) -> Result<Head, Halt> {
     let source = parts.store.source().await?;
@@ -120,6 +123,11 @@ async fn mend_users(leading: &Leading) {
 }
 
 async fn try_rebase(leading: &Leading, cause: &'static str) -> Result<(), Halt> {
+    if cause == DATABASE_DROPPED {
+        let head = leading.head.lock().await;
+        leading.check()?;
+        leading.parts.store.heads.put_back(&leading.leadership, &head).await?;
+    }
     // Never into a transaction: what was seen of one that is not whole is forgotten.
     archive::until(leading, leading.follower.cut().sequence).await?;
     leading.check()?;

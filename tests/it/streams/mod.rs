@@ -1,5 +1,8 @@
 //! The change stream of a replica: one for all departments that it leads, and what becomes of the history when it breaks.
 
+mod errors;
+mod load;
+
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -157,4 +160,19 @@ async fn users_that_are_renamed_away_and_back_are_a_gap_each() {
     wait_for_gap(&stack, "eng").await;
     admin(&stack, rename("elsewhere", "users")).await;
     after_the_gap(&stack, "eng", "collection_renamed", &first, &["Before", "Later"]).await;
+}
+
+#[tokio::test]
+async fn a_dropped_database_is_a_gap_once_it_is_migrated_again() {
+    let stack = Stack::start(Settings::default()).await;
+    let first = before_the_gap(&stack, "default").await;
+    stack.database().await.drop().await.expect("drop the database");
+    let heads = stack.database().await.collection::<Document>("heads");
+    eventually("the leader has put its head back with the gap", WITHIN, async || {
+        let head = heads.find_one(doc! { "_id": "default" }).await.ok()??;
+        (head.get_i64("timeline").ok()? == 2).then_some(())
+    })
+    .await;
+    stack.migrate(&Settings::default());
+    after_the_gap(&stack, "default", "database_dropped", &first, &[]).await;
 }
