@@ -94,7 +94,7 @@ pub enum TailKind {
     Department,
     /// Something that asks for nothing.
     Other,
-    /// An event of the department that cannot be read.
+    /// A change of a user of the department that cannot be read.
     Unreadable,
     /// The users are gone, for this reason: `collection_dropped`, `collection_renamed`, `database_dropped`,
     /// `invalidated`. More may follow.
@@ -215,7 +215,8 @@ impl TailStream {
         }
         let kind = read::kind_of(operation, raw).unwrap_or_else(|error| {
             tracing::warn!(error = &error as &dyn std::error::Error, "an event cannot be read");
-            TailKind::Unreadable
+            // Jobs are looked for now and then anyway; a change of a user is seen here or never.
+            if read::is_of_users(raw) { TailKind::Unreadable } else { TailKind::Other }
         });
         let growth = match (&kind, operation) {
             (TailKind::User(_), "insert") => 1,

@@ -29,13 +29,21 @@ pub(super) fn department_of(event: &RawDocumentBuf) -> Option<DepartmentName> {
     key.get_str("_id").ok().or_else(own)?.parse().ok()
 }
 
+/// Whether an event is one of the users.
+pub(super) fn is_of_users(event: &RawDocumentBuf) -> bool {
+    event.get_document("ns").and_then(|ns| ns.get_str("coll")).is_ok_and(|collection| collection == "users")
+}
+
 pub(super) fn kind_of(operation: &str, event: &RawDocumentBuf) -> Result<TailKind, StoreError> {
     let collection = event.get_document("ns").and_then(|ns| ns.get_str("coll")).map_err(|_| corrupt("no namespace"))?;
     match collection {
         "users" => change_of(operation, event).map(TailKind::User),
         "backups" => Ok(TailKind::Backup { marker: marker_of(event) }),
         "restores" => Ok(TailKind::Restore),
-        "barriers" if is_asked(operation, event) => barrier_of(event).map(TailKind::Barrier),
+        "barriers" if is_asked(operation, event) => {
+            // A tick lies among the barriers, and nobody waits for it.
+            Ok(barrier_of(event).map_or(TailKind::Other, TailKind::Barrier))
+        }
         "barriers" => Ok(TailKind::Other),
         _ => Ok(TailKind::Department),
     }
@@ -52,10 +60,8 @@ fn is_asked(operation: &str, event: &RawDocumentBuf) -> bool {
     operation == "insert" || updated().is_some_and(|fields| fields.get("asked").is_ok_and(|asked| asked.is_some()))
 }
 
-fn barrier_of(event: &RawDocumentBuf) -> Result<BarrierId, StoreError> {
-    let key = event.get_document("documentKey").and_then(|key| key.get_document("_id"));
-    let id = key.and_then(|key| key.get_str("id")).map_err(|_| corrupt("a barrier has no id"))?;
-    id.parse().map_err(|_| corrupt("the id of a barrier is not valid"))
+fn barrier_of(event: &RawDocumentBuf) -> Option<BarrierId> {
+    event.get_document("documentKey").ok()?.get_document("_id").ok()?.get_str("id").ok()?.parse().ok()
 }
 
 /// Session and number of the transaction of an event; only events of transactions have them.
