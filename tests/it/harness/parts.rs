@@ -43,11 +43,11 @@ impl Part {
 }
 
 /// Starts a replica set of one member.
-pub(crate) async fn mongod(folder: &Path) -> Part {
+pub(crate) async fn mongod(folder: &Path, oplog_mb: u32) -> Part {
     let (port, data) = (free_port(), folder.join("mongod"));
     std::fs::create_dir_all(&data).expect("make the data folder");
     let line = format!(
-        "--replSet rs0 --port {port} --bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.25 --oplogSize 128 \
+        "--replSet rs0 --port {port} --bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.25 --oplogSize {oplog_mb} \
          --setParameter transactionLifetimeLimitSeconds=5 --setParameter enableTestCommands=1 --dbpath"
     );
     let mut arguments: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();

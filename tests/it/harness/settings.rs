@@ -21,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) extra: String,
     pub(crate) binary: PathBuf,
     pub(crate) own_mongod: bool,
+    /// Megabytes that the oplog of an own mongod remembers.
+    pub(crate) oplog_mb: u32,
     pub(crate) own_zookeeper: bool,
     pub(crate) zookeeper_of: HashMap<usize, String>,
 }
@@ -40,6 +42,7 @@ impl Default for Settings {
             extra: String::new(),
             binary: PathBuf::from(env!("CARGO_BIN_EXE_rollkeeper")),
             own_mongod: false,
+            oplog_mb: 128,
             own_zookeeper: false,
             zookeeper_of: HashMap::new(),
         }

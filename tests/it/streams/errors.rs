@@ -79,7 +79,7 @@ async fn until_forgotten(stack: &Stack, at: Timestamp) {
     );
     let bytes = || Binary { subtype: mongodb::bson::spec::BinarySubtype::Generic, bytes: vec![7; 1 << 20] };
     eventually("the oplog has forgotten", Duration::from_mins(2), async || {
-        let batch = (0..24).map(|_| doc! { "bytes": bytes() });
+        let batch = (0..4).map(|_| doc! { "bytes": bytes() });
         noise.insert_many(batch).await.expect("write noise");
         let first = oplog.find_one(doc! {}).sort(doc! { "$natural": 1 }).await.expect("read the oplog")?;
         (first.get_timestamp("ts").expect("have a time") > at).then_some(())
@@ -90,7 +90,7 @@ async fn until_forgotten(stack: &Stack, at: Timestamp) {
 #[tokio::test]
 async fn only_a_department_that_the_oplog_has_forgotten_gets_a_gap() {
     let backup = ", idle_head_every = \"1s\"".to_owned();
-    let mut stack = Stack::start(Settings { own_mongod: true, backup, ..Settings::default() }).await;
+    let mut stack = Stack::start(Settings { own_mongod: true, oplog_mb: 4, backup, ..Settings::default() }).await;
     for department in ["slow", "other"] {
         stack.department(department).await;
         stack.create(department, &format!("{department}-a"), "Ada").await;
@@ -110,6 +110,11 @@ async fn only_a_department_that_the_oplog_has_forgotten_gets_a_gap() {
     stack.replicas[0].kill();
     hide(&stack, 2, "slow", false);
     stack.replicas[0].restart();
+    eventually("it serves again", WITHIN, async || {
+        let answer = stack.client().try_send(reqwest::Method::GET, "/readyz", &[], None).await.ok()?;
+        (answer.status == 200).then_some(())
+    })
+    .await;
 
     let bridge = bridged(&stack, "slow", 2).await;
     assert_eq!(names_in(&stack, &bridge).await, ["Ada", "Bob"]);
