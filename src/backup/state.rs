@@ -62,12 +62,25 @@ impl State {
     /// # Errors
     /// When the journal cannot be read, or does not lead from the base to the point.
     pub async fn at(place: JournalPlace, base: Option<(Snapshot, Point)>, to: Point) -> Result<Self, BackupError> {
+        Self::along(place, base, to, &[]).await
+    }
+
+    /// The same where several histories may lie beside each other: by the one that passes these points.
+    ///
+    /// # Errors
+    /// As `at`.
+    pub async fn along(
+        place: JournalPlace,
+        base: Option<(Snapshot, Point)>,
+        to: Point,
+        way: &[Point],
+    ) -> Result<Self, BackupError> {
         let (base, from) = match base {
             Some((snapshot, point)) => (Some(snapshot), point),
             None => (None, Point::BEGINNING),
         };
         let journal = ObjectPath::journal_folder(&place.department, place.timeline);
-        let mut reader = JournalReader::open(place, from, to).await?;
+        let mut reader = JournalReader::open(place, from, to).await?.along(way);
         let mut folded: BTreeMap<UserId, Option<User>> = BTreeMap::new();
         while let Some(changes) = reader.next().await? {
             for numbered in changes {

@@ -11,6 +11,7 @@ pub mod error;
 pub mod fences;
 pub mod heads;
 pub mod migrate;
+pub mod rebuild;
 pub mod repository;
 pub mod restore_batches;
 pub mod restores;
