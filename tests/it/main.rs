@@ -36,4 +36,6 @@ mod shutdown;
 mod tidy;
 mod told;
 mod users;
+mod vault;
+mod vault_damage;
 mod verify;

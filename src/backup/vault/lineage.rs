@@ -213,6 +213,11 @@ impl Lineage {
         Some((base, way))
     }
 
+    /// The point before one, as segments lead to it.
+    pub fn before(&self, point: &Point) -> Option<&Node> {
+        self.node(point)?.before.and_then(|before| self.nodes.get(before))
+    }
+
     /// The segments that lead to a point from the one before it.
     pub fn links_to(&self, point: &Point) -> Vec<&Link> {
         let node = self.node(point);

@@ -121,12 +121,9 @@ impl Vault {
         next: &Node,
         pleases: impl Fn(Sequence, Timestamp) -> bool,
     ) -> Result<Found, VaultError> {
-        let (base, way) = timeline.lineage.way_to(&next.point).ok_or_else(|| nothing(catalogue))?;
-        let mut way = way;
-        way.pop();
-        let begin = way.last().copied().unwrap_or(base.point);
-        let mut point = begin;
-        let mut time = timeline.lineage.node(&begin).and_then(|node| node.time);
+        let begin = timeline.lineage.before(&next.point).ok_or_else(|| nothing(catalogue))?;
+        let (base, mut way) = timeline.lineage.way_to(&begin.point).ok_or_else(|| nothing(catalogue))?;
+        let (begin, mut point, mut time) = (begin.point, begin.point, begin.time);
         let mut refused = None;
         for link in timeline.lineage.links_to(&next.point) {
             let (of, on) = (catalogue.department.clone(), timeline.timeline);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 
-use crate::domain::backup::{Backup, BackupState};
+use crate::domain::backup::{Backup, BackupKind, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::copies::{Copy, CopyState};
@@ -158,7 +158,7 @@ impl Vault {
             rev: Rev::random(),
             created_at: about.map_or(now, |about| about.created_at),
             updated_at: now,
-            schedule: Schedule { last_slot: None, missed_slots: 0 },
+            schedule: Schedule { last_slot: catalogue.backups.iter().filter_map(slot).max(), missed_slots: 0 },
         };
         let head = part.head(users);
         store.rebuild_department(&made, &head, now).await?;
@@ -238,6 +238,7 @@ impl Part {
             return None;
         }
         backup.executed_by = executor(listed.word.epoch);
+        backup.slot = slot(listed);
         backup.copies = self.each.iter().map(|(target, of)| copy(target, of.as_ref(), listed)).collect();
         if let Some(damage) = listed.missing.first() {
             backup.state = BackupState::Failed;
@@ -250,6 +251,13 @@ impl Part {
         }
         Some(backup)
     }
+}
+
+/// The slot of a scheduled backup: the time in its id.
+fn slot(listed: &Listed) -> Option<Timestamp> {
+    let backup = &listed.word.backup;
+    let id = uuid::Uuid::parse_str(backup.id.as_str()).ok().filter(|_| backup.kind == BackupKind::Scheduled)?;
+    i64::try_from(id.as_u128() >> 80).ok().map(Timestamp::from_millis)
 }
 
 fn executor(epoch: Epoch) -> Option<Executor> {

@@ -119,6 +119,6 @@ mod tests {
         assert_eq!(of("/srv/w/"), pair("west", "file:///srv/w"));
         assert_eq!(of("east=/srv/a b"), pair("east", "file:///srv/a%20b"));
         assert_eq!(of("east=file:///srv/e"), pair("east", "file:///srv/e"));
-        assert_eq!(of("memory:///"), pair("memory", "memory:///"));
+        assert_eq!(of("memory:///"), pair("target", "memory:///"));
     }
 }

@@ -81,7 +81,8 @@ impl Stack {
         stack
     }
 
-    fn migrate(&self, settings: &Settings) {
+    /// Runs `rollkeeper migrate` for the database and the chroot of its place.
+    pub(crate) fn migrate(&self, settings: &Settings) {
         let config = self.folder.path().join("migrate.toml");
         std::fs::write(&config, settings.toml(&self.place, self.folder.path(), 0, 0)).expect("write a file");
         let done = Command::new(&settings.binary).arg("migrate").arg("--config").arg(config).output();
