@@ -20,3 +20,4 @@ pub mod restore;
 pub mod text;
 pub mod token;
 pub mod user;
+pub mod window;
