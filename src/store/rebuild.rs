@@ -7,7 +7,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::documents::backups::backup_document;
 use super::documents::departments::department_document;
-use super::documents::heads::{fresh_head, journal_array};
+use super::documents::heads::{fresh_head, gap_document, journal_array, place_document};
 use super::documents::{binary, date};
 use super::error::{read, write};
 use super::heads::cluster_time_now;
@@ -17,7 +17,8 @@ use crate::domain::backup::Backup;
 use crate::domain::clock::Timestamp;
 use crate::domain::department::Department;
 use crate::domain::epoch::Epoch;
-use crate::domain::history::{Chain, JournalCopy, Sequence, Timeline};
+use crate::domain::history::{Chain, Gap, JournalCopy, Sequence, Timeline};
+use crate::domain::window::Place;
 
 /// What must be empty.
 const COLLECTIONS: [&str; 7] = ["users", "departments", "heads", "backups", "restores", "repository", "fences"];
@@ -50,6 +51,10 @@ pub struct RebuiltHead {
     pub time: Timestamp,
     /// Number of users.
     pub balance: i64,
+    /// The earliest place from which the journal is whole.
+    pub begin: Option<Place>,
+    /// Where each timeline before it ends.
+    pub gaps: Vec<Gap>,
     /// The targets that hold the journal up to there.
     pub journal: Vec<JournalCopy>,
 }
@@ -105,23 +110,19 @@ impl Store {
     ///
     /// # Errors
     /// When MongoDB does not answer.
-    pub async fn rebuild_department(
-        &self,
-        department: &Department,
-        head: &RebuiltHead,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub async fn rebuild_department(&self, department: &Department, head: &RebuiltHead) -> Result<(), StoreError> {
         let at = cluster_time_now(&self.database).await?;
         let mut document = fresh_head(&self.source().await?, at);
         let time = head.time.max(Timestamp::from_millis(i64::from(at.seconds) * 1000));
-        let gap = doc! { "after": head.sequence.0, "found_at": date(now), "cause": "database_rebuilt" };
+        let gaps = head.gaps.iter().map(|gap| Bson::Document(gap_document(gap)));
         document.insert("epoch", head.epoch.0);
         document.insert("timeline", head.timeline.0);
         document.insert("sequence", head.sequence.0);
         document.insert("chain", binary(&head.chain.0));
         document.insert("time", date(time));
         document.insert("balance", head.balance);
-        document.insert("gaps", vec![Bson::Document(gap)]);
+        document.insert("gaps", gaps.collect::<Vec<Bson>>());
+        document.insert("begin", head.begin.map_or(Bson::Null, |place| Bson::Document(place_document(place))));
         document.insert("journal", journal_array(&head.journal));
         let fence = doc! {
             "epoch": head.epoch.0, "zxid": 0_i64, "owner": "vault", "claim": "vault", "ops": 0_i64,

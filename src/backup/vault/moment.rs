@@ -3,6 +3,7 @@
 use crate::domain::clock::Timestamp;
 use crate::domain::history::{Sequence, Timeline};
 use crate::domain::ids::BackupId;
+use crate::domain::window::{Place, Stretch};
 use crate::targets::layout::ObjectPath;
 
 use super::super::BackupError;
@@ -188,37 +189,23 @@ fn nodes<'a>(timeline: &'a TimelineVault, run: &Run) -> Vec<&'a Node> {
     run.iter().filter_map(|at| timeline.lineage.nodes.get(*at)).collect()
 }
 
-/// A stretch of history that can be read, for people and for `ls`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stretch {
-    /// The timeline.
-    pub timeline: Timeline,
-    /// Its first point.
-    pub from: (Sequence, Option<Timestamp>),
-    /// Its last point, and until when it is known that nothing followed.
-    pub through: (Sequence, Option<Timestamp>),
-}
-
 impl Catalogue {
     /// Every stretch that counts, oldest first.
     pub fn stretches(&self) -> Vec<Stretch> {
         let stretch = |(timeline, run): (&TimelineVault, &Run)| {
             let nodes = nodes(timeline, run);
             let (first, last) = (nodes.first()?, nodes.last()?);
-            Some(Stretch {
-                timeline: timeline.timeline,
-                from: (first.point.sequence, first.time),
-                through: (last.point.sequence, last.until),
-            })
+            let place = |node: &Node, time: Option<Timestamp>| {
+                Some(Place { timeline: timeline.timeline, sequence: node.point.sequence, time: time? })
+            };
+            Some(Stretch { from: place(first, first.time)?, through: place(last, last.until)? })
         };
         counting(self).into_iter().filter_map(stretch).collect()
     }
 }
 
 fn outside(catalogue: &Catalogue, what: &str) -> VaultError {
-    let place = |(sequence, time): (Sequence, Option<Timestamp>)| {
-        time.map_or_else(|| format!("sequence {}", sequence.0), |time| format!("{time} (sequence {})", sequence.0))
-    };
+    let place = |place: Place| format!("{} (sequence {})", place.time, place.sequence.0);
     let known: Vec<String> = catalogue
         .stretches()
         .iter()

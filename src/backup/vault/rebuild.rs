@@ -3,7 +3,7 @@
 //! Rule: until the last step the database says that it is being rebuilt, and no replica starts on it; every step can be
 //! repeated, so that a rebuild that was broken off goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -14,15 +14,16 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::copies::{Copy, CopyState};
 use crate::domain::department::{Department, DepartmentState, Policy, Schedule};
 use crate::domain::epoch::{Epoch, Executor};
-use crate::domain::history::{JournalCopy, Sequence, Timeline};
+use crate::domain::history::{Gap, JournalCopy, Sequence, Timeline};
 use crate::domain::ids::{DepartmentName, ReplicaId, TargetName, UserId};
 use crate::domain::user::{Rev, User};
+use crate::domain::window::Place;
 use crate::store::rebuild::{Begun, RebuiltHead};
 use crate::store::repository::StoredRepository;
 use crate::store::{Store, StoreError};
 
 use super::super::state::State;
-use super::catalogue::{Catalogue, Listed};
+use super::catalogue::{Catalogue, Listed, TimelineVault};
 use super::moment::{Found, Wanted};
 use super::{Vault, VaultError};
 
@@ -160,8 +161,8 @@ impl Vault {
             updated_at: now,
             schedule: Schedule { last_slot: catalogue.backups.iter().filter_map(slot).max(), missed_slots: 0 },
         };
-        let head = part.head(users);
-        store.rebuild_department(&made, &head, now).await?;
+        let head = part.head(users, now);
+        store.rebuild_department(&made, &head).await?;
         let (timeline, sequence) = (head.timeline, head.sequence);
         Ok(Rebuilt { department: department.clone(), users, skipped, backups, damaged, timeline, sequence })
     }
@@ -209,25 +210,25 @@ impl Plan {
 
 impl Part {
     /// The head: on a new timeline, above every epoch and every sequence that the targets show.
-    fn head(&self, users: u64) -> RebuiltHead {
+    fn head(&self, users: u64, now: Timestamp) -> RebuiltHead {
         let catalogue = &self.catalogue;
-        let newest = catalogue.newest();
-        let (last, sequence) = (newest.map(|(timeline, tip)| (timeline.timeline, tip)), catalogue.sequence);
-        let time = last.as_ref().and_then(|(_, tip)| tip.until).unwrap_or(Timestamp::from_millis(0));
+        let point = |of: &Catalogue| of.newest().map(|(timeline, tip)| (timeline.timeline, tip.point));
+        let last = point(catalogue);
+        let gaps = catalogue.ends(last.map(|(timeline, _)| timeline), now);
         // Only a target that has all of it holds the journal; the others catch up.
-        let holds = |of: &Option<Catalogue>| {
-            let tip = of.as_ref().and_then(Catalogue::newest).map(|(timeline, tip)| (timeline.timeline, tip.point));
-            tip == last.as_ref().map(|(timeline, tip)| (*timeline, tip.point))
-        };
-        let holding = self.each.iter().filter(|(_, of)| holds(of));
+        let holding = self.each.iter().filter(|(_, of)| of.as_ref().is_some_and(|of| point(of) == last));
         RebuiltHead {
             epoch: Epoch(catalogue.epoch.0 + 1),
             timeline: Timeline(catalogue.timeline.0 + 1),
-            sequence,
+            sequence: catalogue.sequence,
             chain: catalogue.chain(),
-            time,
+            time: gaps.iter().map(|gap| gap.time).max().unwrap_or(Timestamp::from_millis(0)),
             balance: i64::try_from(users).unwrap_or(i64::MAX),
-            journal: holding.map(|(target, _)| JournalCopy { target: target.clone(), through: sequence }).collect(),
+            begin: catalogue.begin(),
+            gaps,
+            journal: holding
+                .map(|(target, _)| JournalCopy { target: target.clone(), through: catalogue.sequence })
+                .collect(),
         }
     }
 
@@ -278,11 +279,50 @@ fn copy(target: &TargetName, of: Option<&Catalogue>, listed: &Listed) -> Copy {
     Copy { target: target.clone(), state, verified_at: None, cause }
 }
 
+impl Catalogue {
+    /// Where each timeline ends, as gaps of the head.
+    fn ends(&self, newest: Option<Timeline>, now: Timestamp) -> Vec<Gap> {
+        let gap = |timeline: &TimelineVault| {
+            let tip = timeline.lineage.tip()?;
+            let cause = if newest == Some(timeline.timeline) { "database_rebuilt" } else { "timeline_ended" };
+            let (after, time) = (tip.point.sequence, tip.until?);
+            Some(Gap { timeline: timeline.timeline, after, time, found_at: now, cause: cause.to_owned() })
+        };
+        self.timelines.iter().filter_map(gap).collect()
+    }
+
+    /// The earliest place from which the journal has no hole inside a timeline: the empty beginning, or the first backup
+    /// after the last such hole.
+    fn begin(&self) -> Option<Place> {
+        let stretches = self.stretches();
+        let whole = |from: usize| {
+            let timelines = stretches.iter().skip(from).map(|stretch| stretch.from.timeline);
+            timelines.collect::<BTreeSet<_>>().len() == stretches.len() - from
+        };
+        let first = stretches.iter().enumerate().find(|(at, _)| whole(*at)).map(|(_, stretch)| *stretch)?;
+        if first.from.sequence == Sequence(0) && first.from.timeline == Timeline(1) {
+            return Some(first.from);
+        }
+        let held = self.backups.iter().filter(|backup| backup.is_whole());
+        let places = held.filter_map(|backup| backup.word.backup.content.as_ref()).map(|content| Place {
+            timeline: content.timeline,
+            sequence: content.sequence,
+            time: content.taken_at,
+        });
+        let inside = |place: &Place| {
+            place.timeline == first.from.timeline
+                && first.from.sequence <= place.sequence
+                && place.sequence <= first.through.sequence
+        };
+        places.filter(inside).min_by_key(|place| place.sequence)
+    }
+}
+
 /// Whether the department had not begun at the moment that is wanted: its history begins empty, and later.
 fn begins_after(catalogue: &Catalogue, wanted: &Wanted) -> bool {
     let Wanted::At(at) = wanted else { return false };
     let first = catalogue.stretches().first().copied();
-    first.is_some_and(|first| first.from.0 == Sequence(0) && first.from.1.is_some_and(|begun| begun > *at))
+    first.is_some_and(|first| first.from.sequence == Sequence(0) && first.from.time > *at)
 }
 
 /// Inserts all records of a state; tells after each batch how many were written, and which could not be.

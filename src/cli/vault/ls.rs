@@ -69,6 +69,5 @@ fn of_department(department: &DepartmentView) -> String {
 }
 
 fn place(place: &PlaceView) -> String {
-    let time = place.time.as_deref().unwrap_or("-");
-    format!("{time} ({})", place.sequence)
+    format!("{} ({})", place.time, place.sequence)
 }

@@ -4,8 +4,7 @@ use serde::Serialize;
 
 use crate::backup::vault::{Catalogue, Damage, Listed};
 use crate::domain::backup::BackupKind;
-use crate::domain::clock::Timestamp;
-use crate::domain::history::Sequence;
+use crate::domain::window::Place;
 
 #[derive(Debug, Serialize)]
 pub(super) struct VaultView {
@@ -44,7 +43,7 @@ pub(super) struct RangeView {
 #[derive(Debug, Serialize)]
 pub(super) struct PlaceView {
     pub(super) sequence: i64,
-    pub(super) time: Option<String>,
+    pub(super) time: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -98,8 +97,8 @@ impl From<&Damage> for DamageView {
     }
 }
 
-fn place((sequence, time): (Sequence, Option<Timestamp>)) -> PlaceView {
-    PlaceView { sequence: sequence.0, time: time.map(|time| time.to_string()) }
+fn place(place: Place) -> PlaceView {
+    PlaceView { sequence: place.sequence.0, time: place.time.to_string() }
 }
 
 impl DepartmentView {
@@ -120,7 +119,7 @@ impl DepartmentView {
                 .stretches()
                 .into_iter()
                 .map(|stretch| RangeView {
-                    timeline: stretch.timeline.0,
+                    timeline: stretch.from.timeline.0,
                     from: place(stretch.from),
                     through: place(stretch.through),
                 })
