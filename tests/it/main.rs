@@ -23,6 +23,7 @@ mod journal;
 mod model;
 mod openapi;
 mod outages;
+mod past;
 mod restores_cancel;
 mod restores_departments;
 mod restores_modes;
