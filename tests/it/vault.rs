@@ -112,9 +112,14 @@ async fn goes_on(stack: &Stack, department: &str, model: &Model) {
     let leader = stack.leader_of(department).await;
     let (old, then) = &model.backups[department];
     assert!(leader["epoch"].as_i64() > old["executed_by"]["epoch"].as_i64(), "{leader} {old}");
-    let head = stack.client().get(&format!("/departments/{department}")).await.expect(200).json["head"].clone();
-    let gaps = head["gaps"].as_array().cloned().unwrap_or_default();
-    assert!(gaps.iter().any(|gap| gap["cause"] == "database_rebuilt"), "{head}");
+    let shown = stack.client().get(&format!("/departments/{department}")).await.expect(200).json;
+    let (head, gaps) = (&shown["head"], shown["recovery_window"]["gaps"].as_array().cloned().unwrap_or_default());
+    let last = model.end[department].values().map(|user| user.updated_at).max().expect("have users").to_string();
+    let rebuilt = gaps.iter().find(|gap| gap["cause"] == "database_rebuilt").unwrap_or_else(|| panic!("{shown}"));
+    assert!(rebuilt["after"]["time"].as_str() >= Some(last.as_str()), "{rebuilt} {last}");
+    let before = format!("/users/{department}-00000?at={}", old["taken_at"].as_str().expect("have a time"));
+    let user = stack.client().get(&before).await.expect(200).json;
+    assert_eq!(user["locked"], false, "what was before the loss can be read: {user}");
     assert!(head["timeline"].as_i64() > old["timeline"].as_i64(), "{head} {old}");
 
     stack.change(&format!("{department}-00001"), json!({ "name": "After the rebuild" })).await;

@@ -260,6 +260,23 @@ impl Catalogue {
         tips.max_by_key(|(timeline, tip)| (tip.epoch, timeline.timeline, tip.point.sequence))
     }
 
+    /// What the targets tell of and do not have, in words.
+    pub fn losses(&self) -> Vec<String> {
+        let reached = self.newest().map_or(Sequence(0), |(_, tip)| tip.point.sequence);
+        let mut losses = Vec::new();
+        if self.sequence > reached {
+            losses.push(format!(
+                "of {} there are changes up to {} here, and the journal leads only to {}",
+                self.department, self.sequence.0, reached.0
+            ));
+        }
+        let damaged = self.backups.iter().filter(|backup| !backup.missing.is_empty()).count();
+        if damaged > 0 {
+            losses.push(format!("of {} there are {damaged} backups whose objects are not all here", self.department));
+        }
+        losses
+    }
+
     /// One timeline.
     pub fn of(&self, timeline: Timeline) -> Option<&TimelineVault> {
         self.timelines.iter().find(|known| known.timeline == timeline)

@@ -59,6 +59,11 @@ pub(super) async fn run(vault: &Vault, args: &CatArgs) -> Result<u8, Failure> {
     let Found { timeline, point, time, .. } = &found;
     let at = time.map(|time| format!(" ({time})")).unwrap_or_default();
     output::progress(&format!("{department} at sequence {}{at} of timeline {}", point.sequence.0, timeline.0));
+    if wanted == Wanted::Newest {
+        for loss in catalogue.losses() {
+            output::problem(&loss);
+        }
+    }
     let state = vault.state(&catalogue, &found).await?;
     if let Some(id) = user {
         let Some(user) = state.user(&id).await.map_err(crate::backup::vault::VaultError::from)? else {

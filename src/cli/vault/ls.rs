@@ -63,7 +63,7 @@ fn of_department(department: &DepartmentView) -> String {
         text += &columns(&["backup", "kind", "state", "sequence", "taken at", "records"], &backups);
     }
     for damage in &department.damage {
-        text += &format!("  damage: {}: {}\n", damage.object, damage.reason);
+        text.extend([format!("  damage: {}: {}\n", damage.object, damage.reason)]);
     }
     text
 }

@@ -32,6 +32,9 @@ pub(super) struct RestoreArgs {
     /// Every department as of this moment (RFC 3339), instead of its newest state.
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
+    /// Go on although these targets have less than they tell of: changes that cannot be reached, backups that are damaged.
+    #[arg(long)]
+    accept_loss: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,6 +84,14 @@ pub(super) async fn run(opened: &Opened, args: &RestoreArgs, how: Output) -> Res
     tell(&plan);
     if plan.parts.is_empty() {
         return Err(Failure { code: EXIT_FAILURE, text: "the targets hold no department".to_owned() });
+    }
+    let losses: Vec<String> = plan.parts.iter().flat_map(|part| part.catalogue.losses()).collect();
+    if !losses.is_empty() && !args.accept_loss {
+        let text = format!(
+            "{}; nothing was written. Name another target, or all of them, with --target; or accept that with --accept-loss",
+            losses.join("; ")
+        );
+        return Err(Failure { code: EXIT_FAILURE, text });
     }
     let begun = opened.vault.begin_rebuild(&plan, &store, Clock::System.now()).await?;
     if begun == Begun::Continued {
@@ -192,10 +203,10 @@ impl Rate {
 fn text(view: &RestoreView) -> String {
     let mut text = format!("the database {} is rebuilt from repository {}\n", view.database, view.repository);
     for of in &view.departments {
-        text += &format!(
+        text.extend([format!(
             "  {}: {} users, {} backups; goes on after sequence {} on timeline {}\n",
             of.department, of.users, of.backups, of.sequence, of.timeline
-        );
+        )]);
     }
     text += "Start the service beside the same targets. Tokens other than the bootstrap token are made anew.";
     text

@@ -143,23 +143,26 @@ fn point_to_whole_copies(view: &mut VerifyView) {
 fn text(view: &VerifyView) -> String {
     let mut text = format!("repository {}\n", view.repository);
     for target in &view.targets {
-        text += &format!("\ntarget {}\n", target.target);
+        text.extend([format!("\ntarget {}\n", target.target)]);
         if let Some(problem) = &target.problem {
-            text += &format!("  not checked: {problem}\n");
+            text.extend([format!("  not checked: {problem}\n")]);
         }
         for of in &target.departments {
             let whole = of.backups.iter().filter(|backup| backup.whole).count();
             let CheckedView { department, objects, .. } = of;
-            text += &format!("  {department}: {objects} objects, {whole} of {} backups whole\n", of.backups.len());
+            text.extend([format!(
+                "  {department}: {objects} objects, {whole} of {} backups whole\n",
+                of.backups.len()
+            )]);
             for backup in of.backups.iter().filter(|backup| !backup.whole) {
-                text += &format!("    backup {} is damaged\n", backup.id);
+                text.extend([format!("    backup {} is damaged\n", backup.id)]);
             }
             for damage in &of.damage {
                 let remedy = match damage.whole_on.as_slice() {
                     [] => "no other target was checked that has it; name one with --target".to_owned(),
                     whole => format!("whole on {}", whole.join(", ")),
                 };
-                text += &format!("    {}: {} ({remedy})\n", damage.object, damage.reason);
+                text.extend([format!("    {}: {} ({remedy})\n", damage.object, damage.reason)]);
             }
         }
     }
