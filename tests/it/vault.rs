@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
+use mongodb::bson::{Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -40,10 +42,9 @@ struct Model {
 /// Three departments with backups, and changes after them that only the journal has.
 async fn history(stack: &Stack) -> Model {
     let mut model = Model { backups: BTreeMap::new(), end: BTreeMap::new() };
-    for department in &DEPARTMENTS[1..] {
-        stack.department(department).await;
-    }
-    stack.client().put("/departments/ops", json!({})).await;
+    stack.department("eng").await;
+    stack.client().put("/departments/ops", json!({ "policy": { "backup_every": "2h" } })).await.expect(201);
+    stack.leader_of("ops").await;
     for (n, department) in DEPARTMENTS.iter().enumerate() {
         stack.create_users(department, 60 + n).await;
         let backup = stack.backup(department).await;
@@ -107,6 +108,17 @@ async fn after_the_loss_of_everything_but_one_directory_the_service_goes_on() {
     assert_eq!(repository, other, "it is the same repository, on every target");
 }
 
+/// Waits until each of the three targets has a whole copy of a backup.
+async fn on_three_targets(stack: &Stack, backup: &Value) -> Value {
+    let path = format!("/backups/{}", backup["id"].as_str().expect("have an id"));
+    eventually("the new disks have the backup too", Duration::from_mins(1), async || {
+        let backup = stack.client().get(&path).await.expect(200).json;
+        let copies = backup["copies"].as_array().expect("have copies").clone();
+        (copies.len() == 3 && copies.iter().all(|copy| copy["state"] == "present")).then_some(backup)
+    })
+    .await
+}
+
 /// Users are there, old backups listed, whole on all targets and restorable, new ones made.
 async fn goes_on(stack: &Stack, department: &str, model: &Model) {
     let leader = stack.leader_of(department).await;
@@ -115,6 +127,8 @@ async fn goes_on(stack: &Stack, department: &str, model: &Model) {
     let shown = stack.client().get(&format!("/departments/{department}")).await.expect(200).json;
     let (head, gaps) = (&shown["head"], shown["recovery_window"]["gaps"].as_array().cloned().unwrap_or_default());
     let last = model.end[department].values().map(|user| user.updated_at).max().expect("have users").to_string();
+    let every = if department == "ops" { "2h" } else { "1h" };
+    assert_eq!(shown["policy"]["backup_every"], every, "{shown}");
     let rebuilt = gaps.iter().find(|gap| gap["cause"] == "database_rebuilt").unwrap_or_else(|| panic!("{shown}"));
     assert!(rebuilt["after"]["time"].as_str() >= Some(last.as_str()), "{rebuilt} {last}");
     let before = format!("/users/{department}-00000?at={}", old["taken_at"].as_str().expect("have a time"));
@@ -125,7 +139,7 @@ async fn goes_on(stack: &Stack, department: &str, model: &Model) {
     stack.change(&format!("{department}-00001"), json!({ "name": "After the rebuild" })).await;
     let receipt = synced(stack, department, "t2").await;
     assert!(receipt["sequence"].as_i64() > old["sequence"].as_i64(), "{receipt} {old}");
-    let listed = present_everywhere(stack, old).await;
+    let listed = on_three_targets(stack, old).await;
     for field in ["state", "sequence", "timeline", "taken_at", "records", "root", "kind"] {
         assert_eq!(listed[field], old[field], "{field}");
     }
@@ -269,9 +283,21 @@ async fn every_department_comes_back_as_of_one_moment() {
     synced(&stack, "eng", "t1").await;
     lose_all_but(&mut stack, "t1");
     stack.move_on();
-    stack.vault_restore(&["t1"], &["--at", &at]).expect(0);
+    // With the configuration of the service, the copies of the targets that are gone are known to be missing.
+    stack.vault_restore(&["t1"], &["--at", &at, "--config", "migrate.toml"]).expect(0);
     assert_eq!(stack.records("default").await, then);
     assert!(stack.records("eng").await.is_empty(), "it had not begun");
+    let backups = stack.database().await.collection::<Document>("backups");
+    let found: Vec<Document> =
+        backups.find(doc! { "state": "complete" }).await.expect("find").try_collect().await.expect("read");
+    assert!(!found.is_empty());
+    for backup in found {
+        let copies = backup.get_array("copies").expect("have copies").iter().filter_map(|copy| copy.as_document());
+        let text = |copy: &Document, field: &str| copy.get_str(field).expect("be a text").to_owned();
+        let seen: Vec<(String, String)> = copies.map(|copy| (text(copy, "target"), text(copy, "state"))).collect();
+        let wanted = [("t1", "present"), ("t2", "missing"), ("t3", "missing")];
+        assert_eq!(seen, wanted.map(|(target, state)| (target.to_owned(), state.to_owned())));
+    }
 }
 
 #[tokio::test]

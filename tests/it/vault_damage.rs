@@ -128,7 +128,8 @@ async fn a_segment_of_another_place_repository_or_history_changes_nothing_and_is
         ObjectPath::segment(&department, Timeline(timeline), Sequence(first), Sequence(last), hash).to_string()
     };
     let identity = std::fs::read_to_string(stack.folder.path().join("identity")).expect("read the identity");
-    let foreign = Repository::from_secret("other", [9; 32], &[stack.place.recipient.clone()], &identity.into());
+    let foreign =
+        Repository::from_secret("other", [9; 32], std::slice::from_ref(&stack.place.recipient), &identity.into());
     let (foreign_path, foreign) =
         foreign.expect("make it").seal_segment(&line(&stack, 31, Chain([7; 32]), 9)).expect("seal");
     let (_, own) = stack.repository().seal_segment(&line(&stack, 31, Chain([7; 32]), 9)).expect("seal");

@@ -170,6 +170,11 @@ impl Catalogue {
             let reason = format!("it parts from the line that counts at sequence {}, which has a higher epoch", at.0);
             self.damage.push(Damage::new(link.path.as_str(), reason));
         }
+        for link in lineage.stray() {
+            let reason =
+                "it continues no history that is here: it is of another one, or what came before it is missing";
+            self.damage.push(Damage::new(link.path.as_str(), reason));
+        }
         self.timelines.push(TimelineVault { timeline, lineage, snapshots: read.snapshots });
     }
 

@@ -267,6 +267,20 @@ impl Lineage {
         holes
     }
 
+    /// Segments that continue nothing that counts although no hole lies before them: of another history, or planted by
+    /// somebody who knows the secret.
+    pub fn stray(&self) -> Vec<&Link> {
+        let spans: Vec<(Sequence, Sequence)> = self.runs.iter().filter_map(|run| self.span(run)).collect();
+        let (Some((first, _)), Some((_, last))) = (spans.first(), spans.last()) else { return Vec::new() };
+        let stray = |link: &&Link| {
+            link.stations.first().is_some_and(|station| {
+                let unreached = self.node(&station.point).is_some_and(|node| node.base.is_none());
+                unreached && *first <= station.point.sequence && station.point.sequence <= *last
+            })
+        };
+        self.links.iter().filter(stray).collect()
+    }
+
     /// First and last sequence of a run.
     pub fn span(&self, run: &Run) -> Option<(Sequence, Sequence)> {
         let of = |at: Option<&usize>| at.and_then(|at| self.nodes.get(*at)).map(|node| node.point.sequence);

@@ -80,9 +80,17 @@ fn an_orphan_of_a_dead_leader_that_goes_on_from_the_newest_point_counts() {
 }
 
 #[test]
+fn a_segment_of_another_history_is_stray_and_changes_nothing() {
+    let links = vec![link(1, &[point(0, 0), point(5, 0)]), link(9, &[point(5, 7), point(8, 7)])];
+    let lineage = Lineage::of(vec![base(point(0, 0), 0)], links);
+    assert_eq!(spans(&lineage), [(0, 5)]);
+    assert_eq!(lineage.stray().iter().map(|link| link.epoch).collect::<Vec<_>>(), [Epoch(9)]);
+}
+
+#[test]
 fn what_lies_before_the_first_base_is_no_hole() {
     let links = vec![link(1, &[point(3, 0), point(5, 0)]), link(1, &[point(5, 0), point(9, 0)])];
     let lineage = Lineage::of(vec![base(point(5, 0), 1)], links);
     assert_eq!(spans(&lineage), [(5, 9)]);
-    assert!(lineage.holes().is_empty() && lineage.competing().is_empty());
+    assert!(lineage.holes().is_empty() && lineage.competing().is_empty() && lineage.stray().is_empty());
 }
