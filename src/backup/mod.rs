@@ -36,8 +36,10 @@ mod state_tests;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 pub mod verify;
 pub mod word;
+mod word_read;
 pub mod write;
 
 pub use error::BackupError;

@@ -12,7 +12,7 @@ use crate::domain::user::User;
 use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
 
-use super::fold::{FoldError, Folded, Folding};
+use super::fold::{FoldError, Folded, Folding, Left};
 use super::journal_read::{JournalPlace, JournalReader, Point};
 use super::manifest::ChunkRef;
 use super::merge::{BasePiece, Merge};
@@ -71,19 +71,48 @@ impl State {
     /// # Errors
     /// When the journal cannot be read, or does not lead from the base to the point.
     pub async fn at(place: JournalPlace, base: Option<(Snapshot, Point)>, to: Point) -> Result<Self, BackupError> {
+        Self::along(place, base, to, &[]).await
+    }
+
+    /// The same where several histories may lie beside each other: by the one that passes these points.
+    ///
+    /// # Errors
+    /// As `at`.
+    pub async fn along(
+        place: JournalPlace,
+        base: Option<(Snapshot, Point)>,
+        to: Point,
+        way: &[Point],
+    ) -> Result<Self, BackupError> {
         let (base, from) = match base {
             Some((snapshot, point)) => (Some(snapshot), point),
             None => (None, Point::BEGINNING),
         };
         let journal: Arc<str> = ObjectPath::journal_folder(&place.department, place.timeline).into();
         let mut folding = Folding::new(&place.repository);
-        let mut reader = JournalReader::open(place, from, to).await?;
+        let mut reader = JournalReader::open(place, from, to).await?.along(way);
         let unreadable = |error| unreadable(&journal, error);
         while let Some(changes) = reader.next().await? {
             folding.add(changes).await.map_err(unreadable)?;
         }
         let folded = Arc::new(folding.finish().await.map_err(unreadable)?);
         Ok(Self { base, folded, journal })
+    }
+
+    /// One user.
+    ///
+    /// # Errors
+    /// When what holds it cannot be read and verified.
+    pub async fn user(&self, id: &UserId) -> Result<Option<User>, BackupError> {
+        let left = self.folded.get(id).await.map_err(|error| unreadable(&self.journal, error))?;
+        let before = match (&left, &self.base) {
+            (None | Some(Left::Patched(_)), Some(base)) => base.user(id).await?,
+            _ => None,
+        };
+        match left {
+            Some(left) => left.over(before).map_err(|at| unreadable(&self.journal, at.into())),
+            None => Ok(before),
+        }
     }
 
     /// Bytes that the changes after the snapshot take in memory, roughly.

@@ -12,6 +12,7 @@ pub mod fences;
 pub mod heads;
 mod lost_heads;
 pub mod migrate;
+pub mod rebuild;
 pub mod repository;
 pub mod restore_batches;
 pub mod restores;

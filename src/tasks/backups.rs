@@ -89,7 +89,9 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     backup.started_at = Some(started);
     backup.content = Some(content.clone());
     backup.finished_at = Some(parts.clock.now());
-    let told = word::tell(&leading.repository, &parts.targets, timeline, &backup, &copies).await;
+    let department = parts.store.departments.get(&leading.leadership.department).await?;
+    let about = department.as_ref();
+    let told = word::tell(&leading.repository, &parts.targets, timeline, &backup, about, &copies).await;
     let copies = told.map_err(|error| failed_with(error.into(), copies))?;
 
     leading.check()?;

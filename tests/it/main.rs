@@ -38,4 +38,6 @@ mod streams;
 mod tidy;
 mod told;
 mod users;
+mod vault;
+mod vault_damage;
 mod verify;
