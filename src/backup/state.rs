@@ -15,7 +15,7 @@ use crate::targets::layout::ObjectPath;
 use super::fold::{FoldError, Folded, Folding, Left};
 use super::journal_read::{JournalPlace, JournalReader, Point};
 use super::manifest::ChunkRef;
-use super::merge::{BasePiece, Merge};
+use super::overlay::{BasePiece, Overlay};
 use super::{BackupError, Repository, Snapshot};
 
 /// The state at a point. Clones share it.
@@ -163,8 +163,8 @@ impl State {
             Some(base) => base.users_of(after.clone(), needed).map(|batch| batch.map(BasePiece::Users)).boxed(),
             None => futures::stream::empty().boxed(),
         };
-        let merge = Merge::new(base, self.folded.read(after), &self.journal);
-        merge.stream().map(|piece| {
+        let overlay = Overlay::new(base, self.folded.read(after), &self.journal);
+        overlay.stream().map(|piece| {
             piece.map(|piece| match piece {
                 Piece::Users(users) => users,
                 // None was asked for.
@@ -188,7 +188,7 @@ impl State {
             }
             None => futures::stream::empty().boxed(),
         };
-        Merge::new(base, self.folded.read(None), &self.journal).stream()
+        Overlay::new(base, self.folded.read(None), &self.journal).stream()
     }
 }
 
