@@ -9,7 +9,7 @@ use crate::domain::backup::{Backup, BackupKind, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::copies::{Copy, CopyState};
 use crate::domain::history::Timeline;
-use crate::targets::Targets;
+use crate::targets::{Target, Targets};
 use crate::targets::layout::ObjectPath;
 
 use super::fanout::require_quorum;
@@ -28,6 +28,9 @@ struct Word<'a> {
     requested_at: String,
     finished_at: Option<String>,
     content: Option<Content<'a>>,
+    /// Written only where somebody holds it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    held: bool,
 }
 
 #[derive(Serialize)]
@@ -56,7 +59,7 @@ struct BaseLine<'a> {
 fn word(backup: &Backup) -> Word<'_> {
     Word {
         id: backup.id.as_str(),
-        n: backup.attempt,
+        n: backup.word(),
         epoch: backup.executed_by.as_ref().map(|executor| executor.epoch.0),
         kind: match backup.kind {
             BackupKind::Scheduled => "scheduled",
@@ -69,6 +72,7 @@ fn word(backup: &Backup) -> Word<'_> {
             BackupState::Complete => "complete",
             BackupState::Failed => "failed",
             BackupState::Cancelled => "cancelled",
+            BackupState::Deleted => "deleted",
         },
         cause: backup.cause.as_ref().map(|cause| cause.code.as_str()),
         requested_at: backup.requested_at.to_string(),
@@ -91,6 +95,7 @@ fn word(backup: &Backup) -> Word<'_> {
             },
             unchanged: content.unchanged,
         }),
+        held: backup.held.is_some(),
     }
 }
 
@@ -107,7 +112,7 @@ fn seal(repository: &Repository, timeline: Timeline, backup: &Backup) -> Result<
     push_line(&mut lines, &word(backup))?;
     let bytes = repository.seal(&folder, &lines)?;
     let hash = blake3::hash(&bytes).to_hex();
-    Ok(Sealed { path: ObjectPath::backup(&backup.department, timeline, &backup.id, backup.attempt, &hash), bytes })
+    Ok(Sealed { path: ObjectPath::backup(&backup.department, timeline, &backup.id, backup.word(), &hash), bytes })
 }
 
 /// Tells of a complete backup, on every target whose copy is present. Its attempt is the number of the word. Returns the
@@ -145,6 +150,21 @@ pub async fn tell(
         .collect();
     require_quorum(targets, &failures)?;
     Ok(copies)
+}
+
+/// Tells one target of a backup that was held, released or deleted.
+///
+/// # Errors
+/// When the word cannot be sealed, or the target does not take it.
+pub async fn tell_one(
+    repository: &Repository,
+    target: &Target,
+    timeline: Timeline,
+    backup: &Backup,
+) -> Result<(), BackupError> {
+    repository.admit(target).await?;
+    let word = seal(repository, timeline, backup)?;
+    Ok(target.put(&word.path, word.bytes).await?)
 }
 
 /// Tells of a backup that failed, on every target that takes the word. Nothing depends on it, so no quorum is needed, and

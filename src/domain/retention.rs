@@ -65,6 +65,12 @@ impl Retention {
         Ok(self)
     }
 
+    /// Where the time begins of which every point stays.
+    pub fn since(&self, now: Timestamp) -> Timestamp {
+        let within = i64::try_from(self.keep_within.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(now.as_millis().saturating_sub(within))
+    }
+
     /// The counts by period, each with the reason that it gives.
     fn counts(&self) -> [(Reason, u32); 6] {
         [
@@ -168,8 +174,7 @@ pub fn plan(policy: &Retention, mut points: Vec<Point>, now: Timestamp) -> Plan 
     if let Some(newest) = points.len().checked_sub(1) {
         reasons[newest].push(Reason::Newest);
     }
-    let within = i64::try_from(policy.keep_within.as_millis()).unwrap_or(i64::MAX);
-    let window = Timestamp::from_millis(now.as_millis().saturating_sub(within));
+    let window = policy.since(now);
     let begin = wanted.iter().rev().find(|at| times[**at] <= window).copied();
     for at in &wanted {
         if times[*at] > window {

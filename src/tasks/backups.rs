@@ -17,6 +17,7 @@ use crate::domain::backup::{Backup, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::copies::Copy;
 use crate::domain::epoch::Executor;
+use crate::store::backups::Made;
 
 /// How often the queue is looked at without a poke.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -76,7 +77,7 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     let timeline = leading.head.lock().await.timeline;
     let previous = parts.store.backups.newest_complete(&leading.leadership.department).await?;
     archive::until(leading, position.sequence).await?;
-    let Captured { content, copies } = capture(leading, &backup, timeline, &position, previous.as_ref()).await?;
+    let Captured { content, copies, chunks } = capture(leading, &backup, timeline, &position, previous.as_ref()).await?;
 
     leading.check()?;
     backup.state = BackupState::Complete;
@@ -90,7 +91,9 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
 
     leading.check()?;
     let now = parts.clock.now();
-    parts.store.backups.complete(&leading.leadership, &backup.id, &content, &copies, now).await?;
+    let made = Made { content, copies, chunks };
+    parts.store.backups.complete(&leading.leadership, &backup.id, &made, now).await?;
+    let content = &made.content;
     info!(backup.id = %backup.id, records = content.records, sequence = content.sequence.0, "the backup is complete");
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! `/backups`: ask for one, list, look, verify.
+//! `/backups`: ask for one, list, look, verify, hold, delete.
 
+pub mod keep;
 pub mod verify;
 pub mod wire;
 
