@@ -18,6 +18,7 @@ pub mod patch;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+pub mod prune;
 mod read_back;
 pub mod record;
 pub mod repair;
