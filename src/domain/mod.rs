@@ -21,3 +21,4 @@ pub mod retention;
 pub mod text;
 pub mod token;
 pub mod user;
+pub mod window;

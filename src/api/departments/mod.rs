@@ -3,6 +3,7 @@
 pub mod keep;
 mod known;
 pub mod put;
+pub mod window;
 pub mod wire;
 
 use axum::Extension;
