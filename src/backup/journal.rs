@@ -80,6 +80,17 @@ pub async fn read_through(place: JournalPlace, from: Point, to: Point) -> Result
     Ok(())
 }
 
+/// The changes that a target lacks.
+#[derive(Debug, Clone, Copy)]
+pub struct Lacking {
+    /// It holds every change up to and including this one.
+    pub after: Sequence,
+    /// Retention may have taken what came before this one; what is left of it is brought.
+    pub begin: Sequence,
+    /// Where the journal ends.
+    pub through: Sequence,
+}
+
 /// Brings a target every segment of a range that it lacks, from the others.
 ///
 /// # Errors
@@ -89,15 +100,15 @@ pub async fn catch_up(
     targets: &Targets,
     department: &DepartmentName,
     timelines: RangeInclusive<i64>,
-    range: (Sequence, Sequence),
+    lacking: Lacking,
     target: &Target,
 ) -> Result<(), BackupError> {
     repository.admit(target).await?;
-    let (after, through) = range;
+    let Lacking { after, begin, through } = lacking;
     if after == through {
         return Ok(());
     }
-    let mut covered = after;
+    let mut covered = after.max(begin);
     let last = Timeline(*timelines.end());
     for timeline in timelines.map(Timeline) {
         let folder = ObjectPath::journal_folder(department, timeline);

@@ -148,6 +148,19 @@ impl Kept {
         if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
     }
 
+    /// Whether somebody asked to delete a backup of the department that is not deleted yet.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn any_unwanted(&self, department: &DepartmentName) -> Result<bool, StoreError> {
+        let filter = doc! {
+            "_id.department": department.as_str(),
+            "unwanted.at": { "$exists": true },
+            "state": { "$ne": "deleted" },
+        };
+        Ok(read(self.backups.find_one(filter)).await?.is_some())
+    }
+
     /// Makes complete backups deleted, each with its cause, unless somebody holds them or an open restore needs them now.
     /// Every target has to hear of it.
     ///

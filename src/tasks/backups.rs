@@ -76,6 +76,7 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     let position = leading.unless_ended(leading.follower.position_of(&marker)).await??;
     let timeline = leading.head.lock().await.timeline;
     let previous = parts.store.backups.newest_complete(&leading.leadership.department).await?;
+    let previous = without_condemned(leading, previous).await?;
     archive::until(leading, position.sequence).await?;
     let Captured { content, copies, chunks } = capture(leading, &backup, timeline, &position, previous.as_ref()).await?;
 
@@ -96,6 +97,15 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     let content = &made.content;
     info!(backup.id = %backup.id, records = content.records, sequence = content.sequence.0, "the backup is complete");
     Ok(())
+}
+
+/// The last backup, unless the snapshot that it begins with is being deleted: then the records are scanned.
+async fn without_condemned(leading: &Leading, previous: Option<Backup>) -> Result<Option<Backup>, Halt> {
+    let base = previous.as_ref().and_then(|previous| Some(previous.content.as_ref()?.base.snapshot.clone()));
+    let condemned = &leading.parts.store.condemned;
+    let names: Vec<String> = base.into_iter().collect();
+    let going = condemned.among(&leading.leadership.department, &names).await?;
+    Ok(previous.filter(|_| going.is_empty()))
 }
 
 fn failed_with(halt: Halt, copies: Vec<Copy>) -> Halt {

@@ -31,6 +31,7 @@ mod restores_plan;
 mod restores_trouble;
 mod restores_users;
 mod restores_writers;
+mod retention;
 mod schedule;
 mod shutdown;
 mod tidy;
