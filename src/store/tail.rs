@@ -12,6 +12,7 @@ use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ResumeToken;
 
 use super::StoreError;
+use super::barriers::TICK;
 use super::documents::cluster_time_of;
 use super::documents::extjson::canonical;
 use super::documents::timestamp;
@@ -274,7 +275,7 @@ fn kind_of(operation: &str, event: &RawDocumentBuf) -> Result<TailKind, StoreErr
         "users" => change_of(operation, event).map(TailKind::User),
         "backups" => Ok(TailKind::Backup { marker: marker_of(event) }),
         "restores" => Ok(TailKind::Restore),
-        "barriers" if is_asked(operation, event) => barrier_of(event).map(TailKind::Barrier),
+        "barriers" if is_asked(operation, event) => Ok(barrier_of(event)?.map_or(TailKind::Other, TailKind::Barrier)),
         "barriers" => Ok(TailKind::Other),
         _ => Ok(TailKind::Department),
     }
@@ -291,10 +292,14 @@ fn is_asked(operation: &str, event: &RawDocumentBuf) -> bool {
     operation == "insert" || updated().is_some_and(|fields| fields.get("asked").is_ok_and(|asked| asked.is_some()))
 }
 
-fn barrier_of(event: &RawDocumentBuf) -> Result<BarrierId, StoreError> {
+/// The barrier that was asked for; none for a tick, whose first one is an insert too.
+fn barrier_of(event: &RawDocumentBuf) -> Result<Option<BarrierId>, StoreError> {
     let key = event.get_document("documentKey").and_then(|key| key.get_document("_id"));
     let id = key.and_then(|key| key.get_str("id")).map_err(|_| corrupt("a barrier has no id"))?;
-    id.parse().map_err(|_| corrupt("the id of a barrier is not valid"))
+    if id == TICK {
+        return Ok(None);
+    }
+    id.parse().map(Some).map_err(|_| corrupt("the id of a barrier is not valid"))
 }
 
 /// Session and number of the transaction of an event; only events of transactions have them.
