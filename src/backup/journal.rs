@@ -139,8 +139,11 @@ pub async fn catch_up(
     })
 }
 
-/// Brings one segment, after its seal and its chain have been checked.
-async fn bring_segment(
+/// Brings one segment, after its seal and its chain have been checked; one that the target holds whole stays.
+///
+/// # Errors
+/// When no target has it whole, or the target fails.
+pub async fn bring_segment(
     repository: &Repository,
     targets: &Targets,
     department: &DepartmentName,

@@ -67,6 +67,11 @@ impl JournalReader {
         Ok(Self { place, names, at: from, through })
     }
 
+    /// Where it has come to.
+    pub fn at(&self) -> Point {
+        self.at
+    }
+
     /// The next changes, a segment of them at most; none at the end.
     ///
     /// # Errors

@@ -53,14 +53,15 @@ impl Condemned {
         Self { database: database.clone(), condemned: database.collection("condemned") }
     }
 
-    /// Condemns names, if the department still has exactly so many complete backups. Tells whether it did.
+    /// Condemns names, if the department still has exactly so many complete backups, or however many where that does not
+    /// matter. Tells whether it did.
     ///
     /// # Errors
     /// `Fenced`.
     pub async fn condemn(
         &self,
         leadership: &Leadership,
-        complete: usize,
+        complete: Option<usize>,
         doomed: &[Doomed],
         targets: &[TargetName],
     ) -> Result<bool, StoreError> {
@@ -75,9 +76,11 @@ impl Condemned {
         };
         let mut txn = Txn::fenced(&self.database, leadership).await?;
         loop {
-            let outcome = match txn.run(count.clone()).await {
-                Ok(reply) if counted(&reply) != i64::try_from(complete).unwrap_or(i64::MAX) => Ok(false),
-                Ok(_) => txn.run(doc! { "update": "condemned", "updates": updates.clone() }).await.map(|_| true),
+            let outcome = match txn.run(count.clone()).await.map(|reply| counted(&reply)) {
+                Ok(count) if complete.is_none_or(|complete| i64::try_from(complete) == Ok(count)) => {
+                    txn.run(doc! { "update": "condemned", "updates": updates.clone() }).await.map(|_| true)
+                }
+                Ok(_) => Ok(false),
                 Err(error) => Err(error),
             };
             if let Some(done) = txn.finish(outcome).await? {
@@ -101,6 +104,22 @@ impl Condemned {
             }
         }
         Ok(found)
+    }
+
+    /// What a target must hold in the place of a merged segment; nothing when that has expired too.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn replacement(&self, department: &DepartmentName, path: &str) -> Result<Option<String>, StoreError> {
+        let mut path = path.to_owned();
+        loop {
+            let found = read(self.condemned.find_one(doc! { "_id": key(department, &path) })).await?;
+            match found.as_ref().map(read_doomed).transpose()? {
+                None => return Ok(Some(path)),
+                Some(Doomed { replaced_by: Some(next), .. }) if next != path => path = next,
+                Some(_) => return Ok(None),
+            }
+        }
     }
 
     /// Names that a target may still hold and that may be deleted now, in the order in which to delete them.

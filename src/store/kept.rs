@@ -247,14 +247,15 @@ impl Kept {
         }
     }
 
-    /// Which of these ids are of backups that the catalogue knows, and whether they are deleted; with the number of the
-    /// newest word on each.
+    /// Which of these ids are of backups that the catalogue knows, and whether they are deleted and a target has heard of
+    /// that; with the number of the newest word on each.
     ///
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn known(
         &self,
         department: &DepartmentName,
+        target: &TargetName,
         ids: &[BackupId],
     ) -> Result<HashMap<BackupId, (bool, u32)>, StoreError> {
         let keys: Vec<Document> = ids.iter().map(|id| backup_key(department, id)).collect();
@@ -265,7 +266,8 @@ impl Kept {
             let fields = Fields::of("backups", document);
             let id = fields.sub("_id")?.parsed("id")?;
             let word = fields.count("attempt")? + fields.opt("revision", Fields::count)?.unwrap_or(0);
-            let over = fields.text("state")? == "deleted" && !document.contains_key("untold");
+            let untold = document.get_array("untold").is_ok_and(|left| left.contains(&target.as_str().into()));
+            let over = fields.text("state")? == "deleted" && !untold;
             Ok((id, (over, u32::try_from(word).unwrap_or(u32::MAX))))
         };
         found.iter().map(each).collect()

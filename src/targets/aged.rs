@@ -18,6 +18,8 @@ pub struct Aged {
     pub path: ObjectPath,
     /// When it was written.
     pub written_at: Timestamp,
+    /// Its size.
+    pub bytes: u64,
 }
 
 impl Target {
@@ -35,7 +37,7 @@ impl Target {
             let each = store.list(Some(&at)).try_filter_map(|meta| {
                 let path = ObjectPath::from_stored(meta.location.as_ref().to_owned());
                 let written_at = Timestamp::from_millis(meta.last_modified.timestamp_millis());
-                let found = pleases(&path).then_some(Aged { path, written_at });
+                let found = pleases(&path).then_some(Aged { path, written_at, bytes: meta.size });
                 async move { Ok(found) }
             });
             each.try_collect::<Vec<Aged>>().await

@@ -14,6 +14,7 @@ mod follower;
 mod halt;
 mod leader;
 mod level;
+mod merge;
 mod prune;
 mod renames;
 mod restores;

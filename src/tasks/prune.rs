@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
+use super::merge;
 use super::settle;
 use super::sweep::{Swept, sweep};
 use crate::backup::prune::Manifests;
@@ -41,7 +42,7 @@ pub(super) async fn run(leading: Leading) {
     let targets: Vec<_> = leading.parts.targets.iter().cloned().collect();
     // Each by itself: a target that hangs keeps no other from being settled.
     let settling = targets.iter().map(|target| settle::run(&leading, target));
-    tokio::join!(decide(&leading), futures::future::join_all(settling));
+    tokio::join!(decide(&leading), merge::run(&leading), futures::future::join_all(settling));
 }
 
 async fn decide(leading: &Leading) {

@@ -2,18 +2,20 @@
 //!
 //! Rule: a target hears of a deletion before it deletes anything, so whatever it says is complete has all its objects.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tracing::{debug, warn};
 
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
-use crate::backup::{BackupError, word};
+use crate::backup::{BackupError, journal, word};
 use crate::domain::backup::{Backup, BackupState};
 use crate::domain::cause::chain;
 use crate::domain::clock::Timestamp;
 use crate::domain::copies::CopyState;
 use crate::domain::epoch::Executor;
+use crate::store::condemned::Doomed;
 use crate::targets::Target;
 use crate::targets::layout::ObjectPath;
 
@@ -106,9 +108,9 @@ async fn delete(leading: &Leading, target: &Target) -> Result<(), Halt> {
             return Ok(());
         }
         leading.unless_ended(leading.repository.admit(target)).await??;
-        let (mut gone, mut failure) = (Vec::new(), None);
+        let (mut gone, mut failure, mut held) = (Vec::new(), None, HashSet::new());
         for doomed in due {
-            match leading.unless_ended(target.delete(&ObjectPath::from_stored(doomed.path.clone()))).await? {
+            match leading.unless_ended(delete_one(leading, target, &doomed, &mut held)).await? {
                 Ok(()) => gone.push(doomed.path),
                 Err(error) => {
                     failure = Some(error);
@@ -123,7 +125,29 @@ async fn delete(leading: &Leading, target: &Target) -> Result<(), Halt> {
         }
         if let Some(error) = failure {
             debug!(target = %target.name(), error = chain(&error), "an object could not be deleted");
-            return Err(BackupError::from(error).into());
+            return Err(error.into());
         }
     }
+}
+
+/// Deletes one object; a merged segment only after the target holds what took its place. `held` are those that it does.
+async fn delete_one(
+    leading: &Leading,
+    target: &Target,
+    doomed: &Doomed,
+    held: &mut HashSet<String>,
+) -> Result<(), BackupError> {
+    let department = &leading.leadership.department;
+    if let (Some(by), Some((timeline, ..))) = (&doomed.replaced_by, doomed.segment)
+        && held.insert(by.clone())
+        && let Some(path) = leading.parts.store.condemned.replacement(department, by).await?
+    {
+        let path = ObjectPath::from_stored(path);
+        let (repository, targets) = (&leading.repository, &leading.parts.targets);
+        if let Err(error) = journal::bring_segment(repository, targets, department, timeline, &path, target).await {
+            held.remove(by);
+            return Err(error);
+        }
+    }
+    Ok(target.delete(&ObjectPath::from_stored(doomed.path.clone())).await?)
 }

@@ -98,7 +98,7 @@ async fn condemn(leading: &Leading, head: &Head, seen: &Seen, manifests: &mut Ma
         let mut moved = false;
         for some in doomed.chunks(CONDEMNED_AT_ONCE) {
             leading.check()?;
-            if !parts.store.condemned.condemn(&leading.leadership, complete, some, &targets(leading)).await? {
+            if !parts.store.condemned.condemn(&leading.leadership, Some(complete), some, &targets(leading)).await? {
                 moved = true;
                 break;
             }
@@ -180,7 +180,7 @@ async fn unneeded_words(
     let ids: Vec<BackupId> = by_backup.keys().cloned().collect();
     let mut known = HashMap::new();
     for some in ids.chunks(ASKED_AT_ONCE) {
-        known.extend(leading.parts.store.kept.known(department, some).await?);
+        known.extend(leading.parts.store.kept.known(department, target.name(), some).await?);
     }
     for (id, words) in by_backup {
         match known.get(&id) {
