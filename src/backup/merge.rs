@@ -11,12 +11,12 @@ use crate::domain::history::{Head, Sequence};
 use crate::domain::ids::TargetName;
 use crate::targets::layout::ObjectPath;
 
+use super::BackupError;
 use super::chain::change_line;
 use super::fanout::require_quorum;
 use super::journal;
 use super::journal_read::{JournalPlace, JournalReader, Point};
 use super::segment::Segment;
-use super::BackupError;
 
 /// Fewer segments than this are not worth a merge.
 pub const RUN_MIN: usize = 8;

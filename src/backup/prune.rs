@@ -153,14 +153,23 @@ mod tests {
     fn needed(begin: Option<(i64, i64)>, ranges: &[(i64, i64, i64)]) -> Needed {
         Needed {
             begin: begin.map(|(timeline, sequence)| (Timeline(timeline), Sequence(sequence))),
-            ranges: ranges.iter().map(|(t, after, through)| (Timeline(*t), Sequence(*after), Sequence(*through))).collect(),
+            ranges: ranges
+                .iter()
+                .map(|(t, after, through)| (Timeline(*t), Sequence(*after), Sequence(*through)))
+                .collect(),
             end: Some((Timeline(2), Sequence(100))),
             ..Needed::default()
         }
     }
 
     fn segment(timeline: i64, first: i64, last: i64) -> ObjectPath {
-        ObjectPath::segment(&"eng".parse().unwrap(), Timeline(timeline), Sequence(first), Sequence(last), &"a".repeat(64))
+        ObjectPath::segment(
+            &"eng".parse().unwrap(),
+            Timeline(timeline),
+            Sequence(first),
+            Sequence(last),
+            &"a".repeat(64),
+        )
     }
 
     #[test]

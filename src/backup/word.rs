@@ -9,8 +9,8 @@ use crate::domain::backup::{Backup, BackupKind, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::copies::{Copy, CopyState};
 use crate::domain::history::Timeline;
-use crate::targets::{Target, Targets};
 use crate::targets::layout::ObjectPath;
+use crate::targets::{Target, Targets};
 
 use super::fanout::require_quorum;
 use super::manifest::push_line;

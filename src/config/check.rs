@@ -11,8 +11,8 @@ use url::Url;
 use super::Config;
 use super::load::ConfigError;
 use crate::domain::department::Policy;
-use crate::domain::retention::Retention;
 use crate::domain::ids::{ReplicaId, TargetName};
+use crate::domain::retention::Retention;
 
 /// Fewest characters of the bootstrap token.
 pub const TOKEN_CHARS_MIN: usize = 32;

@@ -78,7 +78,8 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     let previous = parts.store.backups.newest_complete(&leading.leadership.department).await?;
     let previous = without_condemned(leading, previous).await?;
     archive::until(leading, position.sequence).await?;
-    let Captured { content, copies, chunks } = capture(leading, &backup, timeline, &position, previous.as_ref()).await?;
+    let Captured { content, copies, chunks } =
+        capture(leading, &backup, timeline, &position, previous.as_ref()).await?;
 
     leading.check()?;
     backup.state = BackupState::Complete;

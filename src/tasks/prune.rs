@@ -193,6 +193,9 @@ mod tests {
         assert_eq!(next_begin(Some(place(30)), &plan), None, "never back");
         assert_eq!(next_begin(Some(place(0)), &plan_of(&[(5, true), (10, true)], None)), None);
         // Somebody deletes the backup that it stands on: the whole history begins with the next one.
-        assert_eq!(next_begin(Some(place(20)), &plan_of(&[(5, true), (20, false), (30, true)], Some(5))), Some(place(30)));
+        assert_eq!(
+            next_begin(Some(place(20)), &plan_of(&[(5, true), (20, false), (30, true)], Some(5))),
+            Some(place(30))
+        );
     }
 }

@@ -87,7 +87,8 @@ async fn tell(leading: &Leading, target: &Target) -> Result<(), Halt> {
 
 /// Whether a target may hear of a backup: of a complete one only after everything that it needs lies there.
 fn holds(backup: &Backup, target: &Target) -> bool {
-    let present = |copy: &crate::domain::copies::Copy| copy.target == *target.name() && copy.state == CopyState::Present;
+    let present =
+        |copy: &crate::domain::copies::Copy| copy.target == *target.name() && copy.state == CopyState::Present;
     backup.state == BackupState::Deleted || backup.copies.iter().any(present)
 }
 

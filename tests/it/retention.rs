@@ -14,7 +14,8 @@ use crate::harness::{Stack, eventually};
 
 /// Settings of a stack that prunes within seconds.
 fn pruning() -> Settings {
-    let backup_extra = ", prune_every = \"1s\", prune_grace = \"1s\", journal_every = \"100ms\", idle_head_every = \"1s\"".to_owned();
+    let backup_extra =
+        ", prune_every = \"1s\", prune_grace = \"1s\", journal_every = \"100ms\", idle_head_every = \"1s\"".to_owned();
     Settings { chunk_records: 16, backup_extra, ..Settings::default() }
 }
 
@@ -98,8 +99,11 @@ async fn deleted(stack: &Stack, backup: &str) {
 /// Waits until no target holds a word on a backup.
 async fn forgotten(stack: &Stack, backups: &[String]) {
     eventually("no target tells of what was dropped", Duration::from_secs(60), async || {
-        let left: usize =
-            ["t1", "t2"].iter().map(|t| objects(stack, t)).map(|o| backups.iter().map(|b| told(&o, b)).sum::<usize>()).sum();
+        let left: usize = ["t1", "t2"]
+            .iter()
+            .map(|t| objects(stack, t))
+            .map(|o| backups.iter().map(|b| told(&o, b)).sum::<usize>())
+            .sum();
         (left == 0).then_some(())
     })
     .await;
@@ -136,7 +140,8 @@ async fn what_the_plan_drops_leaves_the_list_and_every_target_and_what_it_keeps_
     let snapshot = |backup: &Value| backup["snapshot"].as_str().expect("have a snapshot").to_owned();
     assert!(!after.contains(&snapshot(&made[0])) && before.contains(&snapshot(&made[0])), "{after:?}");
     assert!(after.contains(&snapshot(&made[3])), "{after:?}");
-    let chunks = |objects: &BTreeSet<String>| objects.iter().filter(|path| path.contains("/chunks/")).cloned().collect();
+    let chunks =
+        |objects: &BTreeSet<String>| objects.iter().filter(|path| path.contains("/chunks/")).cloned().collect();
     let (old, new): (BTreeSet<String>, BTreeSet<String>) = (chunks(&before), chunks(&after));
     assert!(new.len() < old.len() && !new.is_disjoint(&old), "chunks that both share stay: {old:?} {new:?}");
 
@@ -165,7 +170,8 @@ async fn a_held_backup_stays_until_it_is_released_and_every_target_hears_of_both
     forgotten(&stack, &[id(&made[1])]).await;
     stack.client().delete(&path).await.expect_problem(409, "backup_held");
     let shown = plan(&stack).await;
-    let decision = shown["items"].as_array().expect("have items").iter().find(|item| item["backup_id"] == made[0]["id"]);
+    let decision =
+        shown["items"].as_array().expect("have items").iter().find(|item| item["backup_id"] == made[0]["id"]);
     assert_eq!(decision.map(|decision| &decision["reasons"]), Some(&json!(["held"])), "{shown}");
     verified(&stack, &id(&made[0])).await;
     eventually("both targets hear of the hold", Duration::from_secs(30), async || {
@@ -199,7 +205,10 @@ async fn a_backup_is_deleted_on_request_unless_something_needs_it() {
     assert_eq!(accepted.header("location"), path(&made[0]));
     deleted(&stack, &id(&made[0])).await;
     client.delete(&path(&made[0])).await.expect(204);
-    client.send(Method::POST, &format!("{}/hold", path(&made[0])), &[], None).await.expect_problem(409, "backup_deleted");
+    client
+        .send(Method::POST, &format!("{}/hold", path(&made[0])), &[], None)
+        .await
+        .expect_problem(409, "backup_deleted");
     forgotten(&stack, &[id(&made[0])]).await;
     verified(&stack, &id(&made[1])).await;
 }
@@ -229,13 +238,18 @@ async fn a_target_that_was_away_gets_its_deletions_when_it_is_back_and_delays_no
 
 #[tokio::test]
 async fn a_planted_object_is_never_believed_and_goes_as_an_orphan_after_the_grace_period() {
-    let grace = ", prune_every = \"1s\", prune_grace = \"4s\", journal_every = \"100ms\", idle_head_every = \"1s\"".to_owned();
+    let grace =
+        ", prune_every = \"1s\", prune_grace = \"4s\", journal_every = \"100ms\", idle_head_every = \"1s\"".to_owned();
     let stack = Stack::start(Settings { backup_extra: grace, ..pruning() }).await;
     stack.first_slot_done("default").await;
     stack.create_users("default", 40).await;
     let made = backups(&stack, 1).await;
     let root = stack.folder.path().join("targets/t1/departments/default/1");
-    let planted = ["chunks/planted", "snapshots/00000000000000000001-ab.snap", "backups/0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f/1-ab"];
+    let planted = [
+        "chunks/planted",
+        "snapshots/00000000000000000001-ab.snap",
+        "backups/0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f/1-ab",
+    ];
     for name in planted {
         plant(&root.join(name));
     }
@@ -250,4 +264,40 @@ async fn a_planted_object_is_never_believed_and_goes_as_an_orphan_after_the_grac
 fn plant(path: &Path) {
     std::fs::create_dir_all(path.parent().expect("lie in a folder")).expect("make the folder");
     std::fs::write(path, b"planted").expect("plant an object");
+}
+
+#[tokio::test]
+async fn leaders_that_are_killed_in_the_middle_of_a_prune_lose_nothing_that_is_kept() {
+    let mut stack = Stack::start(Settings { replicas: 3, ..pruning() }).await;
+    stack.first_slot_done("default").await;
+    stack.create_users("default", 200).await;
+    let mut made = Vec::new();
+    set_policy(&stack, json!({ "keep_last": 100 })).await;
+    for round in 0..2 {
+        made.extend(backups(&stack, 4).await);
+        let wanted = stack.records_of_backup(made.last().expect("have one")).await;
+        let leader = stack.leader_of("default").await["replica"].as_str().expect("have an id").to_owned();
+        set_policy(&stack, json!({ "keep_last": 2 })).await;
+        // The backups are dropped; their words and objects are still to go.
+        deleted(&stack, &id(&made[made.len() - 3])).await;
+        stack.crash(&leader);
+        let gone: Vec<String> = made[..made.len() - 2].iter().map(id).collect();
+        forgotten(&stack, &gone).await;
+        eventually("both targets hold the same", Duration::from_secs(30), async || {
+            (objects(&stack, "t1") == objects(&stack, "t2")).then_some(())
+        })
+        .await;
+        let kept: Vec<String> = made[made.len() - 2..].iter().rev().map(id).collect();
+        assert_eq!(listed(&stack).await, kept, "round {round}");
+        for backup in &kept {
+            verified(&stack, backup).await;
+        }
+        assert_eq!(stack.records_of_backup(made.last().expect("have one")).await, wanted);
+        set_policy(&stack, json!({ "keep_last": 100 })).await;
+    }
+    change(&stack, 9).await;
+    let newest = made.last().expect("have one").clone();
+    stack.restored(&newest, json!({ "mode": "exact", "credentials": "restore", "locked": "restore" })).await;
+    let wanted = stack.records_of_backup(&newest).await;
+    crate::harness::records::assert_same_content(&wanted, &stack.records("default").await);
 }

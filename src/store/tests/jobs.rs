@@ -11,8 +11,8 @@ use crate::domain::restore::{
     CredentialsPolicy, LockedPolicy, OnConflict, Plan, Restore, RestoreMode, RestoreProgress, RestoreRequest,
     RestoreState,
 };
-use crate::store::backups::Made;
 use crate::store::StoreError;
+use crate::store::backups::Made;
 use crate::store::fences::Claimed;
 
 #[tokio::test]
