@@ -115,7 +115,7 @@ pub enum BackupState {
     Failed,
     /// Somebody stopped it.
     Cancelled,
-    /// It was complete, and was dropped by retention or because somebody asked for that.
+    /// It has ended, and was dropped by retention or because somebody asked for that.
     Deleted,
 }
 

@@ -182,17 +182,31 @@ impl Kept {
         }
     }
 
-    /// Removes failed and cancelled backups that ended before a moment, or that somebody asked to delete.
+    /// Makes failed and cancelled backups deleted that ended before a moment, or that somebody asked to delete. Targets hear
+    /// of it like of the others: an attempt may have told some of them that it was complete.
     ///
     /// # Errors
     /// When MongoDB does not answer.
-    pub async fn remove_failed(&self, leadership: &Leadership, before: Timestamp) -> Result<(), StoreError> {
+    pub async fn drop_failed(
+        &self,
+        leadership: &Leadership,
+        before: Timestamp,
+        targets: &[TargetName],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let filter = doc! {
             "_id.department": leadership.department.as_str(),
             "state": { "$in": ["failed", "cancelled"] },
             "$or": [{ "finished_at": { "$lt": date(before) } }, { "unwanted": { "$exists": true } }],
         };
-        write(self.backups.delete_many(not_above(filter, leadership))).await.map(drop)
+        let set = doc! {
+            "state": "deleted",
+            "deleted_at": date(now),
+            "untold": names(targets),
+            "fence": leadership.epoch.0,
+        };
+        let update = doc! { "$set": set, "$inc": { "revision": 1_i64 } };
+        write(self.backups.update_many(not_above(filter, leadership), update)).await.map(drop)
     }
 
     /// Backups of whose hold, release or deletion a target has not heard, oldest first.

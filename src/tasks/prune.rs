@@ -105,7 +105,7 @@ async fn drop_expired(leading: &Leading, retention: &Retention) -> Result<(), Ha
         store.kept.drop(&leading.leadership, some, &targets(leading), clock).await?;
     }
     leading.check()?;
-    store.kept.remove_failed(&leading.leadership, retention.since(now)).await?;
+    store.kept.drop_failed(&leading.leadership, retention.since(now), &targets(leading), clock).await?;
     if !dropped.is_empty() {
         info!(dropped = dropped.len(), of = plan.decisions.len(), "dropped backups");
         leading.pokes.settle.notify_waiters();

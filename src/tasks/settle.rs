@@ -15,6 +15,7 @@ use crate::domain::cause::chain;
 use crate::domain::clock::Timestamp;
 use crate::domain::copies::CopyState;
 use crate::domain::epoch::Executor;
+use crate::domain::history::Timeline;
 use crate::store::condemned::Doomed;
 use crate::targets::Target;
 use crate::targets::layout::ObjectPath;
@@ -37,7 +38,7 @@ pub(super) async fn run(leading: &Leading, target: &Target) {
         let wait = match settle(leading, target).await {
             Ok(()) => every,
             Err(Halt::Ended) => return leading.give_up(),
-            Err(Halt::Failed(cause, _)) => {
+            Err(Halt::Failed(cause, _)) if cause.code != "store_failed" => {
                 debug!(target = %target.name(), cause = cause.message, "the target is settled later");
                 FAILED_PAUSE
             }
@@ -93,10 +94,20 @@ fn holds(backup: &Backup, target: &Target) -> bool {
 }
 
 async fn tell_one(leading: &Leading, target: &Target, backup: &Backup) -> Result<(), BackupError> {
-    let Some(content) = &backup.content else { return Ok(()) };
     // The highest epoch counts, so the word says who put it.
     let backup = Backup { executed_by: Some(Executor::from(&leading.leadership)), ..backup.clone() };
-    word::tell_one(&leading.repository, target, content.timeline, &backup).await
+    if let Some(content) = &backup.content {
+        return word::tell_one(&leading.repository, target, content.timeline, &backup).await;
+    }
+    // One that failed may have been told of on any timeline.
+    let last = leading.head.lock().await.timeline;
+    for timeline in (1..=last.0).map(Timeline) {
+        let folder = ObjectPath::backup_folder(&backup.department, timeline, &backup.id);
+        if !target.list(&folder).await?.is_empty() {
+            word::tell_one(&leading.repository, target, timeline, &backup).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn delete(leading: &Leading, target: &Target) -> Result<(), Halt> {

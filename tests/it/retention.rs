@@ -20,7 +20,7 @@ fn pruning() -> Settings {
 }
 
 /// A retention policy that keeps only what is named here, and nothing by its age.
-fn only(keep: Value) -> Value {
+fn only(keep: &Value) -> Value {
     let mut policy = json!({
         "keep_within": "1s", "keep_last": 0, "keep_hourly": 0, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0,
         "keep_yearly": 0,
@@ -51,12 +51,17 @@ fn objects(stack: &Stack, target: &str) -> BTreeSet<String> {
             let path: PathBuf = entry.path();
             if path.is_dir() {
                 open.push(path);
-            } else {
+            } else if !is_unfinished(&path) {
                 found.insert(path.strip_prefix(&root).expect("lie below it").display().to_string());
             }
         }
     }
     found
+}
+
+/// What a killed writer has left of an object that it never gave its name.
+fn is_unfinished(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.contains('#'))
 }
 
 fn told(objects: &BTreeSet<String>, backup: &str) -> usize {
@@ -80,7 +85,7 @@ async fn backups(stack: &Stack, count: usize) -> Vec<Value> {
 }
 
 async fn set_policy(stack: &Stack, keep: Value) {
-    stack.client().put("/departments/default", only(keep)).await.expect(200);
+    stack.client().put("/departments/default", only(&keep)).await.expect(200);
 }
 
 async fn plan(stack: &Stack) -> Value {
@@ -98,13 +103,18 @@ async fn deleted(stack: &Stack, backup: &str) {
 
 /// Waits until no target holds a word on a backup.
 async fn forgotten(stack: &Stack, backups: &[String]) {
-    eventually("no target tells of what was dropped", Duration::from_secs(60), async || {
-        let left: usize = ["t1", "t2"]
-            .iter()
-            .map(|t| objects(stack, t))
-            .map(|o| backups.iter().map(|b| told(&o, b)).sum::<usize>())
-            .sum();
-        (left == 0).then_some(())
+    let left = || {
+        let all = ["t1", "t2"].into_iter().flat_map(|target| objects(stack, target));
+        all.filter(|path| backups.iter().any(|id| path.contains(&format!("/backups/{id}/")))).collect::<Vec<_>>()
+    };
+    let mut last = Vec::new();
+    eventually("no target tells of what was dropped", Duration::from_mins(1), async || {
+        let now = left();
+        if now != last {
+            eprintln!("left: {now:?}");
+            last.clone_from(&now);
+        }
+        now.is_empty().then_some(())
     })
     .await;
 }
@@ -229,7 +239,7 @@ async fn a_target_that_was_away_gets_its_deletions_when_it_is_back_and_delays_no
     forgotten(&stack, &gone).await;
     assert!(gone.iter().all(|backup| told(&objects(&stack, "away"), backup) > 0));
     std::fs::rename(targets.join("away"), targets.join("t3")).expect("bring the target back");
-    eventually("the target deletes what it was told to", Duration::from_secs(60), async || {
+    eventually("the target deletes what it was told to", Duration::from_mins(1), async || {
         (objects(&stack, "t3") == objects(&stack, "t1")).then_some(())
     })
     .await;
@@ -257,7 +267,7 @@ async fn a_planted_object_is_never_believed_and_goes_as_an_orphan_after_the_grac
     stack.backup("default").await;
     assert_eq!(there(), planted.len(), "nothing goes before the grace period");
     stack.client().get("/backups/0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f").await.expect_problem(404, "not_found");
-    eventually("what was planted is gone", Duration::from_secs(60), async || (there() == 0).then_some(())).await;
+    eventually("what was planted is gone", Duration::from_mins(1), async || (there() == 0).then_some(())).await;
     verified(&stack, &id(&made[0])).await;
 }
 

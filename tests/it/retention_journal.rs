@@ -71,7 +71,7 @@ async fn the_journal_before_the_window_goes_and_every_moment_of_the_window_is_re
     stack.client().put("/departments/default", json!({ "policy": { "retention": policy } })).await.expect(200);
     let mut times = Vec::new();
     let mut written = 0;
-    eventually("the journal begins later than the history", Duration::from_secs(60), async || {
+    eventually("the journal begins later than the history", Duration::from_mins(1), async || {
         let receipt = write(&stack, written, 1).await;
         written += 1;
         times.push((receipt["time"].clone(), written));
@@ -114,7 +114,7 @@ async fn small_segments_are_merged_and_a_target_that_was_away_ends_up_with_the_s
     let before = segments(&stack, "t1");
     write(&stack, 12, 20).await;
     let second = stack.backup("default").await;
-    eventually("the small segments are merged", Duration::from_secs(60), async || {
+    eventually("the small segments are merged", Duration::from_mins(1), async || {
         let now = segments(&stack, "t1");
         (now.len() < 8 && now == segments(&stack, "t2")).then_some(())
     })
@@ -123,7 +123,7 @@ async fn small_segments_are_merged_and_a_target_that_was_away_ends_up_with_the_s
     assert!(before.len() >= 12, "{before:?}");
     assert_eq!((merged.first().map(|s| s.0), merged.last().map(|s| s.1)), (Some(1), Some(32)), "{merged:?}");
     std::fs::rename(targets.join("away"), targets.join("t3")).expect("bring the target back");
-    eventually("the target has the merged segments alone", Duration::from_secs(60), async || {
+    eventually("the target has the merged segments alone", Duration::from_mins(1), async || {
         (segments(&stack, "t3") == segments(&stack, "t1")).then_some(())
     })
     .await;

@@ -28,37 +28,37 @@ pub struct RetentionRequest {
     /// Every point of so long stays: all backups and the whole history. 1s to 3650d.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, example = "24h")]
-    keep_within: Option<String>,
+    pub keep_within: Option<String>,
     /// So many of the newest backups stay.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, maximum = 100_000)]
-    keep_last: Option<u32>,
+    pub keep_last: Option<u32>,
     /// The newest backup of each of so many hours that have one.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, maximum = 100_000)]
-    keep_hourly: Option<u32>,
+    pub keep_hourly: Option<u32>,
     /// The same by days.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, maximum = 100_000)]
-    keep_daily: Option<u32>,
+    pub keep_daily: Option<u32>,
     /// The same by weeks.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, maximum = 100_000)]
-    keep_weekly: Option<u32>,
+    pub keep_weekly: Option<u32>,
     /// The same by months.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, maximum = 100_000)]
-    keep_monthly: Option<u32>,
+    pub keep_monthly: Option<u32>,
     /// The same by years.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, maximum = 100_000)]
-    keep_yearly: Option<u32>,
+    pub keep_yearly: Option<u32>,
 }
 
 impl RetentionRequest {
     /// Notes every field that is not valid.
     pub(super) fn check(&self, errors: &mut Vec<FieldProblem>) {
-        if let Err(invalid) = self.applied(Retention::default()) {
+        if let Err(invalid) = self.applied(&Retention::default()) {
             let field = if invalid.code == "invalid_keep_count" { "" } else { "/keep_within" };
             errors.push(FieldProblem::body(format!("/policy/retention{field}"), invalid));
         }
@@ -66,10 +66,10 @@ impl RetentionRequest {
 
     /// A retention with what was asked for over it. What was asked for has been checked.
     pub(super) fn over(&self, present: Retention) -> Retention {
-        self.applied(present.clone()).unwrap_or(present)
+        self.applied(&present).unwrap_or(present)
     }
 
-    fn applied(&self, present: Retention) -> Result<Retention, Invalid> {
+    fn applied(&self, present: &Retention) -> Result<Retention, Invalid> {
         let keep_within = self.keep_within.as_deref().map(read_duration).transpose()?;
         Retention {
             keep_within: keep_within.unwrap_or(present.keep_within),
@@ -133,7 +133,7 @@ pub struct DecisionView {
     /// `keep` or `drop`.
     #[schema(example = "keep")]
     pub decision: &'static str,
-    /// Every reason: newest, within, begins_window, last, hourly, daily, weekly, monthly, yearly, held, pinned; for a drop
+    /// Every reason: newest, within, `begins_window`, last, hourly, daily, weekly, monthly, yearly, held, pinned; for a drop
     /// requested or expired.
     #[schema(example = json!(["within", "hourly"]))]
     pub reasons: Vec<&'static str>,
@@ -229,8 +229,8 @@ pub(in crate::api) async fn get_retention(
     let dropped = plan.dropped().count();
     let kept = plan.decisions.len() - dropped;
     let key = |decision: &Decision| {
-        let point = &decision.point;
-        (point.timeline.0, point.sequence.0, point.id.to_string())
+        let at = &decision.point;
+        (at.timeline.0, at.sequence.0, at.id.to_string())
     };
     let mut decisions = plan.decisions;
     decisions.sort_by_key(|decision| std::cmp::Reverse(key(decision)));
