@@ -13,7 +13,7 @@ pub mod journal;
 pub mod journal_read;
 pub mod manifest;
 mod marker;
-pub mod merge;
+pub mod merging;
 pub mod merkle;
 pub mod past;
 pub mod patch;

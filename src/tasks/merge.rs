@@ -9,7 +9,7 @@ use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
 use super::prune::targets;
 use crate::backup::journal_read::{JournalPlace, Point};
-use crate::backup::merge::{self, SmallRun, next_run};
+use crate::backup::merging::{self, SmallRun, next_run};
 use crate::domain::clock::Timestamp;
 use crate::domain::history::{Head, Sequence};
 use crate::domain::window::Moment;
@@ -64,7 +64,7 @@ async fn merge_one(leading: &Leading) -> Result<bool, Halt> {
         timeline: head.timeline,
     };
     let epoch = leading.leadership.epoch;
-    let merging = merge::merged(&place, (from, to), &run, (&head, epoch), bytes);
+    let merging = merging::merged(&place, (from, to), &run, (&head, epoch), bytes);
     let Some(merged) = leading.unless_ended(merging).await?? else { return Ok(false) };
     let (first, last) = (merged.first, merged.last);
     let inside = |path: &ObjectPath| path.segment_range().is_some_and(|(f, l)| first <= f && l <= last);
@@ -73,7 +73,7 @@ async fn merge_one(leading: &Leading) -> Result<bool, Halt> {
         return Ok(false);
     }
     leading.check()?;
-    let path = leading.unless_ended(merge::write(&place, &head, merged)).await??;
+    let path = leading.unless_ended(merging::write(&place, &head, merged)).await??;
     condemn(leading, &head, &replaced, &path).await?;
     info!(segments = replaced.len(), first = first.0, last = last.0, "merged segments of the journal");
     Ok(true)
