@@ -81,6 +81,18 @@ pub async fn read_through(place: JournalPlace, from: Point, to: Point) -> Result
     Ok(())
 }
 
+/// The changes that a target lacks.
+#[derive(Debug, Clone, Copy)]
+pub struct Lacking {
+    /// It holds every change up to and including this one.
+    pub after: Sequence,
+    /// What came up to this one may have holes that nobody can fill: retention dropped it, or a database was rebuilt from
+    /// what was left. It is brought as far as it is there.
+    pub begin: Sequence,
+    /// Where the journal ends.
+    pub through: Sequence,
+}
+
 /// Checks that the journal of a place leads from the snapshot of a backup to the backup.
 ///
 /// # Errors
@@ -92,25 +104,24 @@ pub async fn verify_backup(place: JournalPlace, content: &BackupContent) -> Resu
     read_through(place, base.manifest().point(), to).await
 }
 
-/// Brings a target every segment of a range that it lacks, from the others. The range is (after, sure, through): what lies
-/// between the first two may have holes that nobody can fill, and is brought as far as it is there.
+/// Brings a target every segment that it lacks, from the others.
 ///
 /// # Errors
-/// `Damaged` when the others together do not have all after `sure`; the error of the target.
+/// `Damaged` when the others together do not have all after `begin`; the error of the target.
 pub async fn catch_up(
     repository: &Repository,
     targets: &Targets,
     department: &DepartmentName,
     timelines: RangeInclusive<i64>,
-    range: (Sequence, Sequence, Sequence),
+    lacking: Lacking,
     target: &Target,
 ) -> Result<(), BackupError> {
     repository.admit(target).await?;
-    let (after, sure, through) = range;
+    let Lacking { after, begin, through } = lacking;
     if after == through {
         return Ok(());
     }
-    let mut covered = after.max(sure);
+    let mut covered = after.max(begin);
     let last = Timeline(*timelines.end());
     for timeline in timelines.map(Timeline) {
         let folder = ObjectPath::journal_folder(department, timeline);
@@ -141,8 +152,11 @@ pub async fn catch_up(
     })
 }
 
-/// Brings one segment, after its seal and its chain have been checked.
-async fn bring_segment(
+/// Brings one segment, after its seal and its chain have been checked; one that the target holds whole stays.
+///
+/// # Errors
+/// When no target has it whole, or the target fails.
+pub async fn bring_segment(
     repository: &Repository,
     targets: &Targets,
     department: &DepartmentName,

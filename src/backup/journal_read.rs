@@ -75,6 +75,11 @@ impl JournalReader {
         self
     }
 
+    /// Where it has come to.
+    pub fn at(&self) -> Point {
+        self.at
+    }
+
     /// The next changes, a segment of them at most; none at the end.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod journal;
 pub mod journal_read;
 pub mod manifest;
 mod marker;
+pub mod merging;
 pub mod merkle;
 mod overlay;
 pub mod past;
@@ -21,6 +22,7 @@ pub mod patch;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+pub mod prune;
 mod read_back;
 pub mod record;
 pub mod repair;

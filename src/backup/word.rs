@@ -10,8 +10,8 @@ use crate::domain::cause::Cause;
 use crate::domain::copies::{Copy, CopyState};
 use crate::domain::department::Department;
 use crate::domain::history::Timeline;
-use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
+use crate::targets::{Target, Targets};
 
 use super::fanout::require_quorum;
 use super::manifest::push_line;
@@ -32,6 +32,9 @@ struct Word<'a> {
     content: Option<Content<'a>>,
     /// What was known of the department then, so that it can be made again from the targets alone.
     department: Option<DepartmentLine>,
+    /// Written only where somebody holds it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    held: bool,
 }
 
 #[derive(Serialize)]
@@ -60,7 +63,7 @@ struct BaseLine<'a> {
 fn word<'a>(backup: &'a Backup, department: Option<&Department>) -> Word<'a> {
     Word {
         id: backup.id.as_str(),
-        n: backup.attempt,
+        n: backup.word(),
         epoch: backup.executed_by.as_ref().map(|executor| executor.epoch.0),
         kind: match backup.kind {
             BackupKind::Scheduled => "scheduled",
@@ -73,6 +76,7 @@ fn word<'a>(backup: &'a Backup, department: Option<&Department>) -> Word<'a> {
             BackupState::Complete => "complete",
             BackupState::Failed => "failed",
             BackupState::Cancelled => "cancelled",
+            BackupState::Deleted => "deleted",
         },
         cause: backup.cause.as_ref().map(|cause| cause.code.as_str()),
         requested_at: backup.requested_at.to_string(),
@@ -96,6 +100,7 @@ fn word<'a>(backup: &'a Backup, department: Option<&Department>) -> Word<'a> {
             unchanged: content.unchanged,
         }),
         department: department.map(DepartmentLine::from),
+        held: backup.held.is_some(),
     }
 }
 
@@ -117,11 +122,10 @@ fn seal(
     push_line(&mut lines, &word(backup, department))?;
     let bytes = repository.seal(&folder, &lines)?;
     let hash = blake3::hash(&bytes).to_hex();
-    Ok(Sealed { path: ObjectPath::backup(&backup.department, timeline, &backup.id, backup.attempt, &hash), bytes })
+    Ok(Sealed { path: ObjectPath::backup(&backup.department, timeline, &backup.id, backup.word(), &hash), bytes })
 }
 
-/// Tells of a complete backup, on every target whose copy is present, and of the department as it is then. The backup's
-/// attempt is the number of the word. Returns the
+/// Tells of a complete backup, on every target whose copy is present, and of the department as it is then. Returns the
 /// copies, with targets that did not take the word owed.
 ///
 /// # Errors
@@ -157,6 +161,21 @@ pub async fn tell(
         .collect();
     require_quorum(targets, &failures)?;
     Ok(copies)
+}
+
+/// Tells one target of a backup that was held, released or deleted.
+///
+/// # Errors
+/// When the word cannot be sealed, or the target does not take it.
+pub async fn tell_one(
+    repository: &Repository,
+    target: &Target,
+    timeline: Timeline,
+    backup: &Backup,
+) -> Result<(), BackupError> {
+    repository.admit(target).await?;
+    let word = seal(repository, timeline, backup, None)?;
+    Ok(target.put(&word.path, word.bytes).await?)
 }
 
 /// Tells of a backup that failed, on every target that takes the word. Nothing depends on it, so no quorum is needed, and

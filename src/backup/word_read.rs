@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::backup::{Backup, BackupContent, BackupKind, BackupState, Base};
+use crate::domain::backup::{Backup, BackupContent, BackupKind, BackupState, Base, Wish};
 use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
 use crate::domain::department::{Department, DepartmentState, Policy};
 use crate::domain::epoch::Epoch;
 use crate::domain::history::{Chain, ClusterTime, Sequence, Timeline};
 use crate::domain::ids::{BackupId, DepartmentName};
+use crate::domain::retention::Retention;
 use crate::targets::layout::ObjectPath;
 
 use super::manifest::hex_digest;
@@ -30,12 +31,55 @@ pub(super) struct DepartmentLine {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct PolicyLine {
     backup_every_seconds: u64,
+    retention: RetentionLine,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct RetentionLine {
+    within_seconds: u64,
+    last: u32,
+    hourly: u32,
+    daily: u32,
+    weekly: u32,
+    monthly: u32,
+    yearly: u32,
+}
+
+impl From<&Retention> for RetentionLine {
+    fn from(kept: &Retention) -> Self {
+        Self {
+            within_seconds: kept.keep_within.as_secs(),
+            last: kept.keep_last,
+            hourly: kept.keep_hourly,
+            daily: kept.keep_daily,
+            weekly: kept.keep_weekly,
+            monthly: kept.keep_monthly,
+            yearly: kept.keep_yearly,
+        }
+    }
+}
+
+impl RetentionLine {
+    fn read(&self) -> Retention {
+        Retention {
+            keep_within: Duration::from_secs(self.within_seconds),
+            keep_last: self.last,
+            keep_hourly: self.hourly,
+            keep_daily: self.daily,
+            keep_weekly: self.weekly,
+            keep_monthly: self.monthly,
+            keep_yearly: self.yearly,
+        }
+    }
 }
 
 impl From<&Department> for DepartmentLine {
     fn from(department: &Department) -> Self {
         Self {
-            policy: PolicyLine { backup_every_seconds: department.policy.backup_every.as_secs() },
+            policy: PolicyLine {
+                backup_every_seconds: department.policy.backup_every.as_secs(),
+                retention: RetentionLine::from(&department.policy.retention),
+            },
             deleted: department.state == DepartmentState::Deleted,
             created_at: department.created_at.to_string(),
         }
@@ -56,6 +100,7 @@ pub struct DepartmentWord {
 impl DepartmentLine {
     fn read(&self) -> Option<DepartmentWord> {
         let policy = Policy::checked(Duration::from_secs(self.policy.backup_every_seconds)).ok()?;
+        let policy = policy.keeping(self.policy.retention.read());
         Some(DepartmentWord { policy, deleted: self.deleted, created_at: self.created_at.parse().ok()? })
     }
 }
@@ -86,6 +131,8 @@ struct Line {
     requested_at: String,
     finished_at: Option<String>,
     content: Option<ContentLine>,
+    #[serde(default)]
+    held: bool,
     #[serde(default)]
     department: Option<DepartmentLine>,
 }
@@ -164,6 +211,9 @@ impl Line {
         backup.cause =
             self.cause.map(|code| Cause::new(&code, "As the word on the targets tells; it names the code only."));
         backup.content = content;
+        // The word says that, and not who and when.
+        backup.held =
+            self.held.then(|| Wish { by: "before the database was rebuilt".to_owned(), at: backup.requested_at });
         let department = match self.department {
             Some(line) => Some(line.read()?),
             None => None,

@@ -84,7 +84,7 @@ impl Target {
     }
 
     /// Whether the last operation got no answer.
-    pub(super) fn hangs(&self) -> bool {
+    pub fn hangs(&self) -> bool {
         matches!(self.locked().state, TargetState::Down | TargetState::Slow)
     }
 

@@ -33,6 +33,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct Captured {
     pub(super) content: BackupContent,
     pub(super) copies: Vec<Copy>,
+    /// Paths of the chunks of a new snapshot.
+    pub(super) chunks: Vec<String>,
 }
 
 /// The backup that is being made.
@@ -111,7 +113,7 @@ impl Capture<'_> {
         require_quorum(&place.targets, &failures)?;
         let grown = self.position.balance - last.balance;
         let records = last.records.saturating_add_signed(grown);
-        Ok(Captured { content: self.content(last.base.clone(), records), copies })
+        Ok(Captured { content: self.content(last.base.clone(), records), copies, chunks: Vec::new() })
     }
 
     /// A new snapshot out of the last one and the journal after it; no record is read.
@@ -172,6 +174,8 @@ impl Capture<'_> {
             written = writer.write(&of, pieces, previous, &self.leading.ended, report) => written?,
             halt = report_progress(self.leading, self.id, reported) => return Err(halt),
         };
+        let manifest = &written.manifest;
+        let chunks = manifest.chunks.iter().map(|chunk| manifest.chunk_path(chunk).to_string()).collect();
         let base = Base {
             snapshot: written.path.as_str().to_owned(),
             sequence: self.position.sequence,
@@ -181,7 +185,7 @@ impl Capture<'_> {
             root: written.manifest.root,
         };
         let records = base.records;
-        Ok(Captured { content: self.content(base, records), copies: written.copies })
+        Ok(Captured { content: self.content(base, records), copies: written.copies, chunks })
     }
 
     fn content(&self, base: Base, records: u64) -> BackupContent {

@@ -10,7 +10,7 @@ use tracing::debug;
 use super::archive::moved;
 use super::halt::Halt;
 use super::leader::Leading;
-use crate::backup::journal;
+use crate::backup::journal::{self, Lacking};
 use crate::domain::cause::chain;
 use crate::domain::history::{Head, JournalCopy, Sequence};
 use crate::targets::Target;
@@ -41,11 +41,12 @@ async fn level(leading: &Leading, target: &Target) -> Result<(), Halt> {
         };
         let wanted = guard.as_deref().unwrap_or(&seen);
         let through = wanted.position.sequence;
-        let range = (wanted.journal_through(target.name()).unwrap_or(Sequence(0)), sure_after(wanted), through);
+        let after = wanted.journal_through(target.name()).unwrap_or(Sequence(0));
+        let lacking = Lacking { after, begin: sure_after(wanted), through };
         let timelines = 1..=wanted.timeline.0;
         let department = &leading.leadership.department;
         let (repository, targets) = (&leading.repository, &leading.parts.targets);
-        let brought = journal::catch_up(repository, targets, department, timelines, range, target);
+        let brought = journal::catch_up(repository, targets, department, timelines, lacking, target);
         match tokio::time::timeout(within, brought).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

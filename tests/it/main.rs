@@ -32,6 +32,8 @@ mod restores_plan;
 mod restores_trouble;
 mod restores_users;
 mod restores_writers;
+mod retention;
+mod retention_journal;
 mod schedule;
 mod shutdown;
 mod streams;

@@ -12,6 +12,7 @@ use crate::domain::restore::{
     RestoreState,
 };
 use crate::store::StoreError;
+use crate::store::backups::Made;
 use crate::store::fences::Claimed;
 
 #[tokio::test]
@@ -48,6 +49,10 @@ fn content() -> BackupContent {
     }
 }
 
+fn made(copies: Vec<Copy>) -> Made {
+    Made { content: content(), copies, chunks: Vec::new() }
+}
+
 #[tokio::test]
 async fn a_backup_goes_from_queued_to_complete() {
     let store = store().await;
@@ -60,8 +65,8 @@ async fn a_backup_goes_from_queued_to_complete() {
     let progress = BackupProgress { records_done: 1, records_total: 2, bytes_done: 3 };
     store.backups.set_progress(&leadership, &backup.id, progress).await.unwrap();
     let owed = Copy { target: "a".parse().unwrap(), state: CopyState::Owed, verified_at: None, cause: None };
-    store.backups.complete(&leadership, &backup.id, &content(), &[owed], NOW).await.unwrap();
-    let again = store.backups.complete(&leadership, &backup.id, &content(), &[], NOW).await;
+    store.backups.complete(&leadership, &backup.id, &made(vec![owed]), NOW).await.unwrap();
+    let again = store.backups.complete(&leadership, &backup.id, &made(Vec::new()), NOW).await;
     assert!(matches!(again, Err(StoreError::Stale)), "{again:?}");
     let done = store.backups.get(&backup.id).await.unwrap().unwrap();
     assert_eq!((done.state, done.attempt, done.progress), (BackupState::Complete, 1, progress));
@@ -110,12 +115,12 @@ async fn a_leader_that_was_superseded_writes_nothing() {
     let before = store.backups.get(&backup.id).await.unwrap();
     let progress = store.backups.set_progress(&old, &backup.id, BackupProgress::default()).await;
     assert!(matches!(progress, Err(StoreError::Fenced(Epoch(1)))), "{progress:?}");
-    let complete = store.backups.complete(&old, &backup.id, &content(), &[], NOW).await;
+    let complete = store.backups.complete(&old, &backup.id, &made(Vec::new()), NOW).await;
     assert!(matches!(complete, Err(StoreError::Fenced(Epoch(1)))), "{complete:?}");
     let slot = store.departments.take_slot(&old, None, NOW, 0, None).await;
     assert!(matches!(slot, Err(StoreError::Fenced(Epoch(1)))), "{slot:?}");
     assert_eq!(store.backups.get(&backup.id).await.unwrap(), before);
-    store.backups.complete(&new, &backup.id, &content(), &[], NOW).await.unwrap();
+    store.backups.complete(&new, &backup.id, &made(Vec::new()), NOW).await.unwrap();
     drop_database(store).await;
 }
 
