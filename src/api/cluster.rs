@@ -5,10 +5,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::auth::require_scope;
+use super::departments::divergence::{DivergenceView, divergence_view};
 use super::problem::{Problem, Problems};
 use super::wire::{CauseView, TargetView};
 use crate::app::App;
 use crate::cluster::SessionState;
+use crate::domain::history::Head;
 use crate::domain::token::{Caller, Scope};
 
 /// State of the `ZooKeeper` session.
@@ -50,6 +52,16 @@ pub struct DepartmentLeaderView {
     pub since: String,
 }
 
+/// A department whose targets hold another history.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DivergedView {
+    /// The department.
+    pub department: String,
+    /// Why, and what to do.
+    #[serde(flatten)]
+    pub divergence: DivergenceView,
+}
+
 /// The cluster.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ClusterView {
@@ -66,6 +78,8 @@ pub struct ClusterView {
     pub replicas: Vec<MemberView>,
     /// Leaders; a department without one is absent.
     pub leaders: Vec<DepartmentLeaderView>,
+    /// Departments whose targets hold another history, which the caller may see; null while MongoDB does not answer.
+    pub diverged: Option<Vec<DivergedView>>,
     /// Targets of backups.
     pub targets: Vec<TargetView>,
     /// Copies that make a backup durable.
@@ -78,7 +92,7 @@ pub struct ClusterView {
 
 /// Shows the cluster.
 ///
-/// As the answering replica sees it; it asks nobody.
+/// As the answering replica sees it; only for diverged departments it asks MongoDB, for a second at most.
 #[utoipa::path(get, path = "/cluster", operation_id = "getCluster", tag = "cluster",
     responses((status = 200, description = "The cluster.", body = ClusterView), Problems))]
 pub(super) async fn get_cluster(State(app): State<App>, caller: Caller) -> Result<axum::Json<ClusterView>, Problem> {
@@ -97,6 +111,13 @@ pub(super) async fn get_cluster(State(app): State<App>, caller: Caller) -> Resul
         epoch: leader.epoch.0,
         since: leader.since.to_string(),
     });
+    let diverged = app.store.divergences.list().await.ok().map(|heads| {
+        let seen = heads.iter().filter(|head| caller.sees(&head.department));
+        let each = |head: &Head| {
+            Some(DivergedView { department: head.department.to_string(), divergence: divergence_view(head)? })
+        };
+        seen.filter_map(each).collect()
+    });
     Ok(axum::Json(ClusterView {
         replica: app.replica.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -108,6 +129,7 @@ pub(super) async fn get_cluster(State(app): State<App>, caller: Caller) -> Resul
         },
         replicas: replicas.collect(),
         leaders: leaders.collect(),
+        diverged,
         targets: app.targets.statuses().into_iter().map(Into::into).collect(),
         write_quorum: app.targets.quorum(),
         repository_open: app.repository.initialized(),

@@ -1,7 +1,7 @@
 //! `rollkeeper.json` and `rollkeeper.key`: what says, on a target, whose it is.
 //!
-//! Rule: a new repository is made only when every target has said that it holds none; a target that is away may hold the
-//! one that counts.
+//! Rules: a new repository is made only when every target has said that it holds none; a target that is away may hold the
+//! one that counts. One that has a history is never adopted by an empty MongoDB.
 
 use age::x25519;
 use bytes::Bytes;
@@ -76,6 +76,14 @@ async fn held_by(target: &Target) -> Result<Option<StoredRepository>, BackupErro
     })?;
     // Not there yet, while another replica is making the repository: asked again.
     let key = target.get(&ObjectPath::repository_key()).await?;
+    if target.holds_any(ObjectPath::DEPARTMENTS).await? {
+        return Err(BackupError::History(format!(
+            "MongoDB is empty, and target `{}` holds the history of repository {id}; nothing is written over it. Run \
+             `rollkeeper vault restore` to get it back into this MongoDB, configure the MongoDB that it belongs to, or \
+             configure empty targets to begin anew.",
+            target.name()
+        )));
+    }
     Ok(Some(StoredRepository { id, sealed_secret: key.to_vec() }))
 }
 
@@ -108,6 +116,18 @@ mod tests {
 
         golden_repository().admit(all.iter().next().unwrap()).await.unwrap();
         assert_eq!(found_on(&all).await.unwrap().unwrap().id, "golden", "one that answers is enough to find it");
+    }
+
+    #[tokio::test]
+    async fn a_repository_with_a_history_is_not_adopted() {
+        let all = targets(&["memory:///".to_owned()], None);
+        let only = all.iter().next().unwrap();
+        golden_repository().admit(only).await.unwrap();
+        assert!(found_on(&all).await.unwrap().is_some());
+        let object = ObjectPath::from_stored("departments/eng/1/chunks/ab".to_owned());
+        only.put(&object, Bytes::from_static(b"x")).await.unwrap();
+        let refused = found_on(&all).await;
+        assert!(matches!(refused, Err(BackupError::History(text)) if text.contains("vault restore")));
     }
 
     #[tokio::test]

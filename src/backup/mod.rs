@@ -6,6 +6,7 @@
 pub mod chain;
 pub mod changes;
 pub mod chunker;
+pub mod divergence;
 pub mod error;
 pub mod fanout;
 mod gather;

@@ -25,6 +25,9 @@ pub struct BackupConfig {
     /// How often the head of an idle department moves forward. Default 60s.
     #[serde(with = "duration")]
     pub idle_head_every: Duration,
+    /// How often a leader looks whether somebody else writes to its targets. Default 60s.
+    #[serde(with = "duration")]
+    pub look_every: Duration,
 }
 
 impl Default for BackupConfig {
@@ -36,6 +39,7 @@ impl Default for BackupConfig {
             journal_every: Duration::from_secs(1),
             segment_bytes: 4 * 1024 * 1024,
             idle_head_every: Duration::from_mins(1),
+            look_every: Duration::from_mins(1),
         }
     }
 }

@@ -208,6 +208,8 @@ fn backup_and_restore(config: &Config, findings: &mut Findings) {
     findings.need(segment, "backup.segment_bytes", "outside 64 KiB to 32 MiB", "Use 4194304.");
     let idle = (Duration::from_secs(1)..=Duration::from_hours(1)).contains(&backup.idle_head_every);
     findings.need(idle, "backup.idle_head_every", "outside 1s to 1h", "Use 60s.");
+    let look = (Duration::from_millis(500)..=Duration::from_hours(1)).contains(&backup.look_every);
+    findings.need(look, "backup.look_every", "outside 500ms to 1h", "Use 60s.");
 
     let restore = &config.restore;
     let records = (1..=1000).contains(&restore.range_records);

@@ -123,11 +123,19 @@ fn print_keys(keys: &KeysConfig, toml: &mut Toml) {
 }
 
 fn print_backup(backup: &BackupConfig, toml: &mut Toml) {
-    let BackupConfig { backup_every, chunk_records, scan_cursors, journal_every, segment_bytes, idle_head_every } =
-        backup;
+    let BackupConfig {
+        backup_every,
+        chunk_records,
+        scan_cursors,
+        journal_every,
+        segment_bytes,
+        idle_head_every,
+        look_every,
+    } = backup;
     toml.table("[backup]").duration("backup_every", *backup_every).line("chunk_records", chunk_records);
     toml.line("scan_cursors", scan_cursors).duration("journal_every", *journal_every);
     toml.line("segment_bytes", segment_bytes).duration("idle_head_every", *idle_head_every);
+    toml.duration("look_every", *look_every);
 }
 
 #[derive(Default)]

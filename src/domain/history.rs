@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::clock::Timestamp;
+use super::divergence::Divergence;
 use super::epoch::Epoch;
 use super::ids::{DepartmentName, TargetName, UserId};
 use super::user::User;
@@ -86,6 +87,8 @@ pub struct Head {
     pub gaps: Vec<Gap>,
     /// How far each target holds the journal; one that is absent holds nothing yet.
     pub journal: Vec<JournalCopy>,
+    /// The targets hold another history: nothing is written to them.
+    pub diverged: Option<Divergence>,
 }
 
 impl Head {

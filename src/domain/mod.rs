@@ -10,6 +10,7 @@ pub mod cause;
 pub mod clock;
 pub mod copies;
 pub mod department;
+pub mod divergence;
 pub mod epoch;
 pub mod history;
 pub mod ids;

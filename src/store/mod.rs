@@ -6,6 +6,7 @@
 pub mod backups;
 pub mod barriers;
 pub mod departments;
+pub mod divergence;
 mod documents;
 pub mod error;
 pub mod fences;
@@ -61,6 +62,8 @@ pub struct Store {
     pub fences: fences::Fences,
     /// How far the history of each department goes.
     pub heads: heads::Heads,
+    /// Departments whose targets hold another history.
+    pub divergences: divergence::Divergences,
     /// The identity of the repository of backups.
     pub repository: repository::RepositoryRecord,
     /// Change streams of departments.
@@ -78,6 +81,7 @@ impl Store {
             restore_batches: restore_batches::RestoreBatches::new(&database),
             fences: fences::Fences::new(&database),
             heads: heads::Heads::new(&database),
+            divergences: divergence::Divergences::new(&database),
             repository: repository::RepositoryRecord::new(&database),
             tail: tail::Tail::new(&database),
             database,

@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod layout;
+mod look;
 pub mod target;
 
 use std::collections::BTreeSet;

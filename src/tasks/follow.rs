@@ -12,7 +12,7 @@ use super::archive;
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
 use crate::domain::cause::chain;
-use crate::domain::epoch::Leadership;
+use crate::domain::epoch::{Epoch, Leadership};
 use crate::domain::history::Head;
 use crate::store::tail::{TailEvent, TailKind, TailStart, TailStream};
 
@@ -23,16 +23,10 @@ const PATIENCE_MAX: Duration = Duration::from_mins(10);
 /// Change lines in memory, in segments, before the stream is read no further.
 const SEGMENTS_WAITING_MAX: usize = 4;
 
-/// Takes the head for a new leadership; a history that comes from elsewhere starts a new timeline.
-pub(super) async fn take_head(parts: &Parts, leadership: &Leadership) -> Result<Head, Halt> {
+/// Takes the head for a new leadership, with the epoch that it had before.
+pub(super) async fn take_head(parts: &Parts, leadership: &Leadership) -> Result<(Head, Epoch), Halt> {
     let source = parts.store.source().await?;
-    let head = parts.store.heads.take(leadership, &source).await?;
-    if head.source == source {
-        return Ok(head);
-    }
-    warn!("the replica set or the users collection is another one: the history starts a new timeline");
-    let now = parts.clock.now();
-    Ok(parts.store.heads.rebase(leadership, &source, "source_changed", now).await?)
+    Ok(parts.store.heads.take(leadership, &source).await?)
 }
 
 /// Follows until the leadership ends.
@@ -102,6 +96,8 @@ fn wake(leading: &Leading, event: &TailEvent) {
 /// The stream is over for good: archives what came before, records the gap and starts a new timeline.
 async fn rebase(leading: &Leading, cause: &'static str) -> Result<(), Halt> {
     warn!(cause, "the change stream broke: the history starts a new timeline");
+    // What a dead leader left past the head cannot be compared any more, and stays on the old timeline.
+    leading.clear.send_replace(true);
     archive::until(leading, leading.follower.position().sequence).await?;
     leading.check()?;
     let parts = &leading.parts;

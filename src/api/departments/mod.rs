@@ -1,5 +1,6 @@
 //! `/departments`: policy, leader, followers, history and targets of each.
 
+pub mod divergence;
 mod known;
 pub mod put;
 pub mod wire;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::divergence::{DivergenceView, divergence_view};
 use crate::api::extract::{not_null, object_not_null};
 use crate::api::problem::Problem;
 use crate::api::sync::JournalCopyView;
@@ -110,6 +111,8 @@ pub struct DepartmentView {
     pub schedule: ScheduleView,
     /// How far its history goes; null before its first leader.
     pub head: Option<HeadView>,
+    /// The targets hold another history, so nothing is written to them; null when all is well.
+    pub diverged: Option<DivergenceView>,
     /// The targets of its backups, as the answering replica sees them.
     pub targets: Vec<TargetView>,
     /// Revision; the `ETag` without its quotes.
@@ -197,6 +200,7 @@ fn head_view(head: Head) -> HeadView {
 
 pub(super) async fn view(app: &App, department: &Department) -> Result<DepartmentView, Problem> {
     let head = app.store.heads.get(&department.name).await?;
+    let diverged = head.as_ref().and_then(divergence_view);
     let (leader, followers) = roles(app, &department.name);
     Ok(DepartmentView {
         name: department.name.to_string(),
@@ -209,6 +213,7 @@ pub(super) async fn view(app: &App, department: &Department) -> Result<Departmen
             missed_slots: department.schedule.missed_slots,
         },
         head: head.map(head_view),
+        diverged,
         targets: app.targets.statuses().into_iter().map(Into::into).collect(),
         rev: department.rev.to_string(),
         created_at: department.created_at.to_string(),

@@ -2,6 +2,7 @@
 
 use mongodb::bson::{Bson, Document, doc};
 
+use super::divergence::read_divergence;
 use super::{Fields, binary, date, timestamp};
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Epoch;
@@ -79,5 +80,6 @@ pub(in crate::store) fn read_head(document: &Document) -> Result<Head, StoreErro
         })?,
         // Heads of before the journal have none.
         journal: fields.opt("journal", read_journal)?.unwrap_or_default(),
+        diverged: fields.opt("diverged", read_divergence)?,
     })
 }

@@ -4,6 +4,7 @@
 
 pub(super) mod backups;
 pub(super) mod departments;
+pub(super) mod divergence;
 pub(super) mod extjson;
 pub(super) mod heads;
 pub(super) mod names;

@@ -1,0 +1,41 @@
+//! Looks at a target without listing all of it.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::ObjectStore as _;
+use object_store::path::Path;
+
+use super::target::{Act, Target};
+use super::TargetError;
+
+impl Target {
+    /// Names of the folders right below a folder, in no particular order.
+    ///
+    /// # Errors
+    /// `Failed` or `Timeout`.
+    pub async fn folders(&self, folder: &str) -> Result<Vec<String>, TargetError> {
+        let (store, at) = (Arc::clone(&self.store), Path::from(folder));
+        let listing = async move {
+            let found = store.list_with_delimiter(Some(&at)).await?.common_prefixes;
+            Ok(found.iter().filter_map(|path| path.filename().map(str::to_owned)).collect())
+        };
+        match self.run(Act::Read, folder, listing).await {
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            outcome => outcome,
+        }
+    }
+
+    /// Whether there is any object below a folder.
+    ///
+    /// # Errors
+    /// `Failed` or `Timeout`.
+    pub async fn holds_any(&self, folder: &str) -> Result<bool, TargetError> {
+        let (store, at) = (Arc::clone(&self.store), Path::from(folder));
+        let first = async move { Ok(store.list(Some(&at)).try_next().await?.is_some()) };
+        match self.run(Act::Read, folder, first).await {
+            Err(error) if error.is_not_found() => Ok(false),
+            outcome => outcome,
+        }
+    }
+}
