@@ -61,8 +61,25 @@ pub(super) async fn found_on(targets: &Targets) -> Result<Option<StoredRepositor
             "MongoDB knows no repository, and a target that may hold one does not answer: {error}; mend it, or take it \
              out of targets.list"
         ))),
-        (found, _) => Ok(found),
+        (None, None) => Ok(None),
+        (Some(found), _) => refuse_history(targets, &found.id).await.map(|()| Some(found)),
     }
+}
+
+/// Refuses a repository that something was written to by another database than this empty one.
+async fn refuse_history(targets: &Targets, id: &str) -> Result<(), BackupError> {
+    for target in targets.by_health() {
+        // One that does not answer now is looked at by the leaders.
+        if target.holds_any(ObjectPath::DEPARTMENTS).await.unwrap_or(false) {
+            return Err(BackupError::History(format!(
+                "MongoDB is empty, and target `{}` holds the history of repository {id}; nothing is written over it. \
+                 Run `rollkeeper vault restore` to get it back into this MongoDB, configure the MongoDB that it belongs \
+                 to, or configure empty targets to begin anew.",
+                target.name()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The repository that one target holds.
@@ -76,14 +93,6 @@ async fn held_by(target: &Target) -> Result<Option<StoredRepository>, BackupErro
     })?;
     // Not there yet, while another replica is making the repository: asked again.
     let key = target.get(&ObjectPath::repository_key()).await?;
-    if target.holds_any(ObjectPath::DEPARTMENTS).await? {
-        return Err(BackupError::History(format!(
-            "MongoDB is empty, and target `{}` holds the history of repository {id}; nothing is written over it. Run \
-             `rollkeeper vault restore` to get it back into this MongoDB, configure the MongoDB that it belongs to, or \
-             configure empty targets to begin anew.",
-            target.name()
-        )));
-    }
     Ok(Some(StoredRepository { id, sealed_secret: key.to_vec() }))
 }
 

@@ -160,21 +160,21 @@ pub fn judge(known: Known<'_>, found: Vec<PastHead>) -> Judgement {
 
 /// The chain to compare with, or why that is not needed.
 fn judge_one(known: Known<'_>, evidence: &Evidence, held: &Held) -> Result<Chain, DivergenceCause> {
-    let head = known.head;
     let Held::Segment { first, before, after, source } = held else {
         return Err(DivergenceCause::MongodbRolledBack);
     };
-    if evidence.timeline > head.timeline || *known.source != head.source {
+    let Head { timeline, position, source: own, .. } = known.head;
+    if evidence.timeline > *timeline || known.source != own {
         // Nothing of this database's stream can ever confirm it.
         return Err(DivergenceCause::MongodbRolledBack);
     }
-    if *source != head.source {
+    if source != own {
         return Err(DivergenceCause::AnotherWriter);
     }
     if evidence.epoch > known.before {
         return Err(DivergenceCause::MongodbRolledBack);
     }
-    if first.0 == head.position.sequence.0 + 1 && *before != head.position.chain {
+    if first.0 == position.sequence.0 + 1 && *before != position.chain {
         return Err(DivergenceCause::AnotherWriter);
     }
     Ok(*after)

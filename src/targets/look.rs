@@ -6,8 +6,8 @@ use futures::TryStreamExt;
 use object_store::ObjectStore as _;
 use object_store::path::Path;
 
-use super::target::{Act, Target};
 use super::TargetError;
+use super::target::{Act, Target};
 
 impl Target {
     /// Names of the folders right below a folder, in no particular order.

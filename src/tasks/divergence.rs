@@ -65,9 +65,8 @@ pub(super) async fn settle(leading: &Leading) -> Result<(), Halt> {
 /// Tells the jobs that wait why they do; what MongoDB cannot take now is told the next time.
 async fn explain(leading: &Leading, cause: Option<&Cause>) -> Result<bool, Halt> {
     match leading.parts.store.divergences.explain_queued(&leading.leadership, cause).await {
-        Ok(()) => Ok(true),
         Err(StoreError::Fenced(_)) => Err(Halt::Ended),
-        Err(_) => Ok(true),
+        Ok(()) | Err(_) => Ok(true),
     }
 }
 
@@ -195,7 +194,13 @@ async fn step(leading: &Leading, named: &mut HashSet<String>) -> Result<(), Halt
     loop {
         tokio::time::sleep(wait).await;
         wait = match watch(leading, named).await {
-            Ok(complete) => if complete { every } else { soon },
+            Ok(complete) => {
+                if complete {
+                    every
+                } else {
+                    soon
+                }
+            }
             Err(Halt::Ended) => return Err(Halt::Ended),
             Err(halt) => {
                 debug!(?halt, "the targets cannot be looked at");

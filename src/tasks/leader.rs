@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::Parts;
+use super::divergence::{self, when_clear};
 use super::follower::Follower;
 use super::halt::Halt;
-use super::divergence::{self, when_clear};
 use super::{archive, backups, catch_up, follow, restores, schedule};
 use crate::backup::Repository;
 use crate::cluster::{Claim, Lease, Verdict};

@@ -10,6 +10,7 @@ mod bad_objects;
 mod bad_targets;
 mod deleting;
 mod departments;
+mod diverged;
 mod documents;
 mod failover;
 mod faults;

@@ -44,6 +44,33 @@ impl Part {
 
 /// Starts a replica set of one member.
 pub(crate) async fn mongod(folder: &Path) -> Part {
+    let started = bare_mongod(folder);
+    let admin = admin_of(&started).await;
+    let set = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": started.address() }] };
+    eventually("mongod serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
+    admin.run_command(doc! { "replSetInitiate": set }).await.expect("initiate the replica set");
+    until_primary(&admin).await;
+    started
+}
+
+/// Starts a mongod on a copy of the data of another one, as a replica set of its own with the same identity.
+pub(crate) async fn cloned_mongod(folder: &Path) -> Part {
+    let started = bare_mongod(folder);
+    let admin = admin_of(&started).await;
+    let config = eventually("mongod serves", START, async || {
+        admin.run_command(doc! { "replSetGetConfig": 1 }).await.ok()?.get_document("config").cloned().ok()
+    })
+    .await;
+    let mut config = config;
+    config.insert("members", vec![doc! { "_id": 0, "host": started.address() }]);
+    config.insert("version", config.get_i32("version").expect("have a version") + 1);
+    let reconfigure = doc! { "replSetReconfig": config, "force": true };
+    eventually("it takes its new address", START, async || admin.run_command(reconfigure.clone()).await.ok()).await;
+    until_primary(&admin).await;
+    started
+}
+
+fn bare_mongod(folder: &Path) -> Part {
     let (port, data) = (free_port(), folder.join("mongod"));
     std::fs::create_dir_all(&data).expect("make the data folder");
     let line = format!(
@@ -52,19 +79,22 @@ pub(crate) async fn mongod(folder: &Path) -> Part {
     );
     let mut arguments: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
     arguments.push(data.display().to_string());
-    let started = Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join("mongod.log"), port);
+    Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join("mongod.log"), port)
+}
 
-    let uri = format!("mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=500");
-    let admin = mongodb::Client::with_uri_str(uri).await.expect("make a client").database("admin");
-    let set = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": started.address() }] };
-    eventually("mongod serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
-    admin.run_command(doc! { "replSetInitiate": set }).await.expect("initiate the replica set");
+/// The `admin` database of one mongod, whatever its state in its set.
+pub(crate) async fn admin_of(mongod: &Part) -> mongodb::Database {
+    let uri = format!("mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=500", mongod.address());
+    mongodb::Client::with_uri_str(uri).await.expect("make a client").database("admin")
+}
+
+/// Waits until a mongod takes writes.
+pub(crate) async fn until_primary(admin: &mongodb::Database) {
     eventually("mongod is primary", START, async || {
         let hello = admin.run_command(doc! { "hello": 1 }).await.ok()?;
         hello.get_bool("isWritablePrimary").unwrap_or(false).then_some(())
     })
     .await;
-    started
 }
 
 /// Starts a ZooKeeper of one server.
