@@ -15,6 +15,7 @@ pub mod journal_read;
 pub mod manifest;
 mod marker;
 pub mod merkle;
+pub mod past;
 pub mod patch;
 pub mod plan;
 #[cfg(test)]

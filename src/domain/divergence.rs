@@ -214,6 +214,8 @@ mod tests {
                 token: None,
             },
             source: source("a"),
+            begin: None,
+            behind_since: None,
             gaps: Vec::new(),
             journal: Vec::new(),
             diverged: None,

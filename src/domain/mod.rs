@@ -21,3 +21,4 @@ pub mod restore;
 pub mod text;
 pub mod token;
 pub mod user;
+pub mod window;

@@ -97,7 +97,9 @@ impl Divergences {
     /// `Fenced` when the head carries another epoch.
     pub async fn rebase(&self, leadership: &Leadership, to: &RebaseTo, now: Timestamp) -> Result<Head, StoreError> {
         let at = cluster_time_now(&self.database).await?;
-        let gap = doc! { "after": "$sequence", "found_at": date(now), "cause": "rebased" };
+        let gap = doc! {
+            "timeline": "$timeline", "after": "$sequence", "time": "$time", "found_at": date(now), "cause": "rebased",
+        };
         let update = vec![doc! { "$set": {
             "timeline": to.timeline.0,
             "sequence": to.sequence.0,

@@ -19,6 +19,7 @@ mod scan;
 pub mod tail;
 mod txn;
 pub mod users;
+pub mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +65,8 @@ pub struct Store {
     pub heads: heads::Heads,
     /// Departments whose targets hold another history.
     pub divergences: divergence::Divergences,
+    /// What of each history can be read.
+    pub windows: windows::Windows,
     /// The identity of the repository of backups.
     pub repository: repository::RepositoryRecord,
     /// Change streams of departments.
@@ -82,6 +85,7 @@ impl Store {
             fences: fences::Fences::new(&database),
             heads: heads::Heads::new(&database),
             divergences: divergence::Divergences::new(&database),
+            windows: windows::Windows::new(&database),
             repository: repository::RepositoryRecord::new(&database),
             tail: tail::Tail::new(&database),
             database,

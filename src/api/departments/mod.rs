@@ -3,6 +3,7 @@
 pub mod divergence;
 mod known;
 pub mod put;
+pub mod window;
 pub mod wire;
 
 use axum::Extension;
