@@ -129,7 +129,7 @@ pub async fn catch_up(
 }
 
 /// Brings one segment, after its seal and its chain have been checked.
-async fn bring_segment(
+pub(super) async fn bring_segment(
     repository: &Repository,
     targets: &Targets,
     department: &DepartmentName,

@@ -24,6 +24,7 @@ mod read_back;
 pub mod record;
 pub mod repair;
 pub mod repository;
+pub mod scrub;
 pub mod seal;
 pub mod segment;
 pub mod snapshot;

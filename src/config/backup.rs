@@ -28,6 +28,9 @@ pub struct BackupConfig {
     /// How often a leader looks whether somebody else writes to its targets. Default 60s.
     #[serde(with = "duration")]
     pub look_every: Duration,
+    /// Pause after the journal on each target was read and checked from its beginning. Default 6h.
+    #[serde(with = "duration")]
+    pub scrub_every: Duration,
 }
 
 impl Default for BackupConfig {
@@ -40,6 +43,7 @@ impl Default for BackupConfig {
             segment_bytes: 4 * 1024 * 1024,
             idle_head_every: Duration::from_mins(1),
             look_every: Duration::from_mins(1),
+            scrub_every: Duration::from_hours(6),
         }
     }
 }

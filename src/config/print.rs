@@ -131,11 +131,12 @@ fn print_backup(backup: &BackupConfig, toml: &mut Toml) {
         segment_bytes,
         idle_head_every,
         look_every,
+        scrub_every,
     } = backup;
     toml.table("[backup]").duration("backup_every", *backup_every).line("chunk_records", chunk_records);
     toml.line("scan_cursors", scan_cursors).duration("journal_every", *journal_every);
     toml.line("segment_bytes", segment_bytes).duration("idle_head_every", *idle_head_every);
-    toml.duration("look_every", *look_every);
+    toml.duration("look_every", *look_every).duration("scrub_every", *scrub_every);
 }
 
 #[derive(Default)]

@@ -218,6 +218,7 @@ mod tests {
             behind_since: None,
             gaps: Vec::new(),
             journal: Vec::new(),
+            damage: Vec::new(),
             diverged: None,
         }
     }

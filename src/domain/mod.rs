@@ -9,6 +9,7 @@ pub mod basis;
 pub mod cause;
 pub mod clock;
 pub mod copies;
+pub mod damage;
 pub mod department;
 pub mod divergence;
 pub mod epoch;

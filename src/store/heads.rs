@@ -5,11 +5,13 @@ use mongodb::options::ReturnDocument;
 use mongodb::{Collection, Database};
 
 use super::StoreError;
+use super::documents::damage::damage_array;
 use super::documents::heads::{fresh_head, journal_array, position_document, read_head, source_document};
 use super::documents::{cluster_time_of, date, opt_date, timestamp};
 use super::error::{read, write};
 use super::fences::exact_epoch;
 use crate::domain::clock::Timestamp;
+use crate::domain::damage::JournalDamage;
 use crate::domain::epoch::{Epoch, Leadership};
 use crate::domain::history::{Chain, ClusterTime, Head, JournalCopy, Position, Source};
 use crate::domain::ids::DepartmentName;
@@ -116,6 +118,17 @@ impl Heads {
     pub async fn set_behind(&self, leadership: &Leadership, since: Timestamp) -> Result<(), StoreError> {
         let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
         let update = doc! { "$set": { "behind_since": date(since) } };
+        let done = write(self.heads.update_one(filter, update)).await?;
+        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+    }
+
+    /// Records where the journal breaks on targets, if the head still has this epoch.
+    ///
+    /// # Errors
+    /// `Fenced` when it has not.
+    pub async fn set_damage(&self, leadership: &Leadership, damage: &[JournalDamage]) -> Result<(), StoreError> {
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let update = doc! { "$set": { "damage": damage_array(damage) } };
         let done = write(self.heads.update_one(filter, update)).await?;
         if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
     }

@@ -212,7 +212,7 @@ async fn step(leading: &Leading, named: &mut HashSet<String>) -> Result<(), Halt
 
 /// Looks once; tells whether every target answered.
 async fn watch(leading: &Leading, named: &mut HashSet<String>) -> Result<bool, Halt> {
-    let from = leading.head.lock().await.clone();
+    let from = own_head(leading).await?;
     let seen = look_past(leading, &from).await?;
     name_refused(named, &seen.refused);
     let head = leading.head.lock().await.clone();
@@ -223,6 +223,18 @@ async fn watch(leading: &Leading, named: &mut HashSet<String>) -> Result<bool, H
         record(leading, DivergenceCause::AnotherWriter, evidence).await?;
     }
     Err(Halt::Ended)
+}
+
+/// The head as this leader moved it last. Where MongoDB's is behind that, it was rolled back under a running service: then
+/// the leadership ends, and the next one finds out what the targets have.
+async fn own_head(leading: &Leading) -> Result<Head, Halt> {
+    let head = leading.head.lock().await;
+    let stored = leading.parts.store.heads.get(&leading.leadership.department).await?;
+    if stored.is_none_or(|stored| stored.position.sequence < head.position.sequence) {
+        warn!("the head in MongoDB is behind the one of its leader: MongoDB was rolled back");
+        return Err(Halt::Ended);
+    }
+    Ok(head.clone())
 }
 
 /// Waits until the own stream has shown what the orphans say, and past the present moment.

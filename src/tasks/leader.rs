@@ -12,7 +12,7 @@ use super::Parts;
 use super::divergence::{self, when_clear};
 use super::follower::Follower;
 use super::halt::Halt;
-use super::{archive, backups, catch_up, follow, restores, schedule};
+use super::{archive, backups, catch_up, follow, restores, schedule, scrub};
 use crate::backup::Repository;
 use crate::cluster::{Claim, Lease, Verdict};
 use crate::domain::cause::{Cause, chain};
@@ -195,6 +195,7 @@ async fn run_tasks(leading: &Leading) {
         tracker.spawn(writer(backups::run(leading.clone()).boxed())),
         tracker.spawn(writer(restores::run(leading.clone()).boxed())),
         tracker.spawn(writer(catch_up::run(leading.clone()).boxed())),
+        tracker.spawn(writer(scrub::run(leading.clone()).boxed())),
     ];
     let _ = futures::future::select_all(tasks).await;
     leading.give_up();

@@ -19,6 +19,7 @@ mod rebase;
 mod renames;
 mod restores;
 mod schedule;
+mod scrub;
 
 use std::sync::Arc;
 

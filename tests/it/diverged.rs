@@ -110,7 +110,8 @@ async fn rebase(stack: &Stack, found: &Value) {
     let head = &after["head"];
     assert!(head["timeline"].as_i64() > found["evidence"]["timeline"].as_i64(), "{after}");
     assert!(head["sequence"].as_i64() >= found["evidence"]["sequence"].as_i64(), "{after}");
-    assert_eq!(head["gaps"].as_array().and_then(|gaps| gaps.last()).map(|gap| &gap["cause"]), Some(&json!("rebased")));
+    let gaps = after["recovery_window"]["gaps"].as_array().expect("have gaps");
+    assert_eq!(gaps.last().map(|gap| &gap["cause"]), Some(&json!("rebased")), "{after}");
     stack.client().post(path, json!({ "confirm": "default" })).await.expect_problem(409, "not_diverged");
 
     let backup = eventually("a backup of the new timeline", SOON, async || {

@@ -21,6 +21,7 @@ mod harness;
 mod hashing;
 mod jobs;
 mod journal;
+mod journal_damage;
 mod journal_faults;
 mod model;
 mod openapi;

@@ -12,6 +12,7 @@ use crate::api::problem::Problem;
 use crate::api::sync::JournalCopyView;
 use crate::api::wire::{DepartmentStateView, TargetView};
 use crate::app::App;
+use crate::domain::damage::JournalDamage;
 use crate::domain::department::Department;
 use crate::domain::history::Head;
 use crate::domain::ids::DepartmentName;
@@ -79,6 +80,37 @@ pub struct HeadView {
     pub time: String,
     /// How far each target holds the journal.
     pub journal: Vec<JournalCopyView>,
+    /// Where the journal breaks on a target, and no other target could give what is missing; moments there cannot be read
+    /// from it.
+    pub damage: Vec<JournalDamageView>,
+}
+
+/// A place where the journal on a target breaks.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JournalDamageView {
+    /// The target.
+    pub target: String,
+    /// The line of history.
+    pub timeline: i64,
+    /// The last change that is whole.
+    pub after: i64,
+    /// The next change that is whole; null when there is none.
+    pub until: Option<i64>,
+    /// When it was found.
+    #[schema(format = DateTime)]
+    pub found_at: String,
+}
+
+impl From<JournalDamage> for JournalDamageView {
+    fn from(damage: JournalDamage) -> Self {
+        Self {
+            target: damage.target.to_string(),
+            timeline: damage.timeline.0,
+            after: damage.after.0,
+            until: damage.until.map(|until| until.0),
+            found_at: damage.found_at.to_string(),
+        }
+    }
 }
 
 /// A department.
@@ -178,6 +210,7 @@ fn head_view(head: Head) -> HeadView {
         sequence: head.position.sequence.0,
         time: head.position.time.to_string(),
         journal: head.journal.into_iter().map(Into::into).collect(),
+        damage: head.damage.into_iter().map(Into::into).collect(),
     }
 }
 
