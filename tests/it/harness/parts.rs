@@ -70,16 +70,50 @@ pub(crate) async fn cloned_mongod(folder: &Path) -> Part {
     started
 }
 
+/// Adds a member whose clock is that many seconds ahead to the replica set of another mongod; returns when it can be primary.
+pub(crate) async fn member_ahead(folder: &Path, of: &Part, seconds: u32) -> Part {
+    let plain = bare_command(&folder.join("mongod-ahead"));
+    let mut arguments = vec![
+        format!("LD_PRELOAD={}", variable("ROLLKEEPER_TEST_FAKETIME")),
+        format!("FAKETIME=+{seconds}s"),
+        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+        variable("ROLLKEEPER_TEST_MONGOD"),
+    ];
+    arguments.extend(plain.1);
+    let started = Part::start("/usr/bin/env".into(), arguments, folder.join("mongod-ahead.log"), plain.0);
+    let admin = admin_of(&started).await;
+    eventually("the member serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
+    let primary = admin_of(of).await;
+    let config = primary.run_command(doc! { "replSetGetConfig": 1 }).await.expect("read the configuration");
+    let mut config = config.get_document("config").expect("have one").clone();
+    config
+        .insert("members", vec![doc! { "_id": 0, "host": of.address() }, doc! { "_id": 1, "host": started.address() }]);
+    config.insert("version", config.get_i32("version").expect("have a version") + 1);
+    primary.run_command(doc! { "replSetReconfig": config }).await.expect("add the member");
+    eventually("the member is secondary", START, async || {
+        let hello = admin.run_command(doc! { "hello": 1 }).await.ok()?;
+        hello.get_bool("secondary").unwrap_or(false).then_some(())
+    })
+    .await;
+    started
+}
+
 fn bare_mongod(folder: &Path) -> Part {
-    let (port, data) = (free_port(), folder.join("mongod"));
-    std::fs::create_dir_all(&data).expect("make the data folder");
+    let (port, arguments) = bare_command(&folder.join("mongod"));
+    Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join("mongod.log"), port)
+}
+
+/// A free port, and the arguments of a mongod of a set that listens there.
+fn bare_command(data: &Path) -> (u16, Vec<String>) {
+    let port = free_port();
+    std::fs::create_dir_all(data).expect("make the data folder");
     let line = format!(
         "--replSet rs0 --port {port} --bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.25 --oplogSize 128 \
          --setParameter transactionLifetimeLimitSeconds=5 --setParameter enableTestCommands=1 --dbpath"
     );
     let mut arguments: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
     arguments.push(data.display().to_string());
-    Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join("mongod.log"), port)
+    (port, arguments)
 }
 
 /// The `admin` database of one mongod, whatever its state in its set.
