@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
+use crate::domain::backup::BackupContent;
 use crate::domain::cause::Cause;
 use crate::domain::history::{Sequence, Timeline};
 use crate::domain::ids::{DepartmentName, TargetName};
@@ -16,7 +17,7 @@ use super::gather::gather;
 use super::journal_read::{JournalPlace, JournalReader, Point};
 use super::repair::place;
 use super::segment::Segment;
-use super::{BackupError, Repository};
+use super::{BackupError, Repository, Snapshot};
 
 /// Seals a segment on a thread for work.
 ///
@@ -80,24 +81,36 @@ pub async fn read_through(place: JournalPlace, from: Point, to: Point) -> Result
     Ok(())
 }
 
-/// Brings a target every segment of a range that it lacks, from the others.
+/// Checks that the journal of a place leads from the snapshot of a backup to the backup.
 ///
 /// # Errors
-/// `Damaged` when the others together do not have the whole range; the error of the target.
+/// `Damaged` when it does not.
+pub async fn verify_backup(place: JournalPlace, content: &BackupContent) -> Result<(), BackupError> {
+    let path = ObjectPath::from_stored(content.base.snapshot.clone());
+    let base = Snapshot::open(&place.repository, &place.targets, &path).await?;
+    let to = Point { sequence: content.sequence, chain: content.chain };
+    read_through(place, base.manifest().point(), to).await
+}
+
+/// Brings a target every segment of a range that it lacks, from the others. The range is (after, sure, through): what lies
+/// between the first two may have holes that nobody can fill, and is brought as far as it is there.
+///
+/// # Errors
+/// `Damaged` when the others together do not have all after `sure`; the error of the target.
 pub async fn catch_up(
     repository: &Repository,
     targets: &Targets,
     department: &DepartmentName,
     timelines: RangeInclusive<i64>,
-    range: (Sequence, Sequence),
+    range: (Sequence, Sequence, Sequence),
     target: &Target,
 ) -> Result<(), BackupError> {
     repository.admit(target).await?;
-    let (after, through) = range;
+    let (after, sure, through) = range;
     if after == through {
         return Ok(());
     }
-    let mut covered = after;
+    let mut covered = after.max(sure);
     let last = Timeline(*timelines.end());
     for timeline in timelines.map(Timeline) {
         let folder = ObjectPath::journal_folder(department, timeline);

@@ -9,11 +9,13 @@ pub mod chunker;
 pub mod divergence;
 pub mod error;
 pub mod fanout;
+mod fold;
 mod gather;
 pub mod journal;
 pub mod journal_read;
 pub mod manifest;
 mod marker;
+mod merge;
 pub mod merkle;
 pub mod past;
 pub mod patch;
@@ -27,6 +29,7 @@ pub mod repository;
 pub mod scrub;
 pub mod seal;
 pub mod segment;
+mod shared_base;
 pub mod snapshot;
 pub mod state;
 #[cfg(test)]
@@ -35,8 +38,10 @@ mod state_tests;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 pub mod verify;
 pub mod word;
+mod word_read;
 pub mod write;
 
 pub use error::BackupError;

@@ -178,7 +178,7 @@ impl Scrub {
         if self.filled != Some(after) {
             self.filled = Some(after);
             let place = &self.place;
-            let (from, range) = (place.timeline.0..=place.timeline.0, (after, Sequence(after.0 + 1)));
+            let (from, range) = (place.timeline.0..=place.timeline.0, (after, after, Sequence(after.0 + 1)));
             let brought =
                 catch_up(&place.repository, &place.targets, &place.department, from, range, &self.target).await;
             if let Err(BackupError::Target(error)) = brought {

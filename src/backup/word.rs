@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::domain::backup::{Backup, BackupKind, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::copies::{Copy, CopyState};
+use crate::domain::department::Department;
 use crate::domain::history::Timeline;
 use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
@@ -15,6 +16,7 @@ use crate::targets::layout::ObjectPath;
 use super::fanout::require_quorum;
 use super::manifest::push_line;
 use super::seal::{Header, Kind};
+use super::word_read::DepartmentLine;
 use super::{BackupError, Repository};
 
 #[derive(Serialize)]
@@ -28,6 +30,8 @@ struct Word<'a> {
     requested_at: String,
     finished_at: Option<String>,
     content: Option<Content<'a>>,
+    /// What was known of the department then, so that it can be made again from the targets alone.
+    department: Option<DepartmentLine>,
 }
 
 #[derive(Serialize)]
@@ -53,7 +57,7 @@ struct BaseLine<'a> {
     root: &'a str,
 }
 
-fn word(backup: &Backup) -> Word<'_> {
+fn word<'a>(backup: &'a Backup, department: Option<&Department>) -> Word<'a> {
     Word {
         id: backup.id.as_str(),
         n: backup.attempt,
@@ -91,6 +95,7 @@ fn word(backup: &Backup) -> Word<'_> {
             },
             unchanged: content.unchanged,
         }),
+        department: department.map(DepartmentLine::from),
     }
 }
 
@@ -100,17 +105,23 @@ struct Sealed {
     bytes: Bytes,
 }
 
-fn seal(repository: &Repository, timeline: Timeline, backup: &Backup) -> Result<Sealed, BackupError> {
+fn seal(
+    repository: &Repository,
+    timeline: Timeline,
+    backup: &Backup,
+    department: Option<&Department>,
+) -> Result<Sealed, BackupError> {
     let folder = ObjectPath::backup_folder(&backup.department, timeline, &backup.id);
     let mut lines = Vec::new();
     push_line(&mut lines, &Header::new(Kind::Backup, &backup.department, timeline))?;
-    push_line(&mut lines, &word(backup))?;
+    push_line(&mut lines, &word(backup, department))?;
     let bytes = repository.seal(&folder, &lines)?;
     let hash = blake3::hash(&bytes).to_hex();
     Ok(Sealed { path: ObjectPath::backup(&backup.department, timeline, &backup.id, backup.attempt, &hash), bytes })
 }
 
-/// Tells of a complete backup, on every target whose copy is present. Its attempt is the number of the word. Returns the
+/// Tells of a complete backup, on every target whose copy is present, and of the department as it is then. The backup's
+/// attempt is the number of the word. Returns the
 /// copies, with targets that did not take the word owed.
 ///
 /// # Errors
@@ -120,9 +131,10 @@ pub async fn tell(
     targets: &Targets,
     timeline: Timeline,
     backup: &Backup,
+    department: Option<&Department>,
     copies: &[Copy],
 ) -> Result<Vec<Copy>, BackupError> {
-    let word = &seal(repository, timeline, backup)?;
+    let word = &seal(repository, timeline, backup, department)?;
     let told = copies.iter().map(|copy| async move {
         let mut copy = copy.clone();
         let Some(target) = targets.get(&copy.target).filter(|_| copy.state == CopyState::Present) else {
@@ -158,7 +170,7 @@ pub async fn tell_failed(
     timeline: Timeline,
     backup: &Backup,
 ) -> Result<(), BackupError> {
-    let word = &seal(repository, timeline, backup)?;
+    let word = &seal(repository, timeline, backup, None)?;
     let told = targets.iter().map(|target| async move {
         repository.admit(target).await?;
         target.put(&word.path, word.bytes.clone()).await?;

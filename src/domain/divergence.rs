@@ -151,21 +151,21 @@ pub fn judge(known: Known<'_>, found: Vec<PastHead>) -> Judgement {
     let mut orphans = Vec::new();
     for PastHead { evidence, held } in found {
         match judge_one(known, &evidence, &held) {
-            Ok(after) => orphans.push(Orphan { evidence, after }),
+            Ok(after) => orphans.extend(after.map(|after| Orphan { evidence, after })),
             Err(cause) => return Judgement::Diverged(cause, evidence),
         }
     }
     Judgement::GoesOn(orphans)
 }
 
-/// The chain to compare with, or why that is not needed.
-fn judge_one(known: Known<'_>, evidence: &Evidence, held: &Held) -> Result<Chain, DivergenceCause> {
+/// The chain to compare with, if there is a stream to compare it with; or why nothing goes on.
+fn judge_one(known: Known<'_>, evidence: &Evidence, held: &Held) -> Result<Option<Chain>, DivergenceCause> {
     let Held::Segment { first, before, after, source } = held else {
         return Err(DivergenceCause::MongodbRolledBack);
     };
     let Head { timeline, position, source: own, .. } = known.head;
-    if evidence.timeline > *timeline || known.source != own {
-        // Nothing of this database's stream can ever confirm it.
+    if evidence.timeline > *timeline || known.source.replica_set_id != own.replica_set_id {
+        // Nothing of this replica set's stream can ever confirm it.
         return Err(DivergenceCause::MongodbRolledBack);
     }
     if source != own {
@@ -177,7 +177,8 @@ fn judge_one(known: Known<'_>, evidence: &Evidence, held: &Held) -> Result<Chain
     if first.0 == position.sequence.0 + 1 && *before != position.chain {
         return Err(DivergenceCause::AnotherWriter);
     }
-    Ok(*after)
+    // Users that were dropped and made again begin a new timeline beside it.
+    Ok((known.source == own).then_some(*after))
 }
 
 /// Judges what lies on the targets while this leadership goes on: what a later or another writer put there, past the head
@@ -197,7 +198,8 @@ mod tests {
     use crate::domain::history::{ClusterTime, Position};
 
     fn source(name: &str) -> Source {
-        Source { replica_set_id: name.to_owned(), users_uuid: "u".to_owned() }
+        let (set, users) = name.split_once(", ").unwrap_or((name, "u"));
+        Source { replica_set_id: set.to_owned(), users_uuid: users.to_owned() }
     }
 
     fn head() -> Head {
@@ -261,6 +263,7 @@ mod tests {
             *before = Chain([9; 32]);
         }
         assert_eq!(judged(other, "a"), Err(AnotherWriter), "another chain");
+        assert_eq!(judged(segment(2, 7, "a"), "a, dropped"), Ok(0), "the users were dropped since");
         let word = PastHead { held: Held::AfterTheHead, ..segment(2, 7, "a") };
         assert_eq!(judged(word, "a"), Err(MongodbRolledBack), "a backup past the head");
     }

@@ -60,6 +60,20 @@ pub struct RestoreRequest {
     pub on_conflict: OnConflict,
 }
 
+impl RestoreRequest {
+    /// Everything of a backup, under no policy: what a comparison asks for.
+    pub fn everything(backup_id: BackupId) -> Self {
+        Self {
+            backup_id,
+            users: None,
+            mode: RestoreMode::Exact,
+            credentials: CredentialsPolicy::Restore,
+            locked: LockedPolicy::Restore,
+            on_conflict: OnConflict::Skip,
+        }
+    }
+}
+
 /// What becomes of users that the point does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RestoreMode {

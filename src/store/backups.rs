@@ -280,12 +280,26 @@ impl Backups {
         write(update.array_filters(vec![lost])).await.map(drop)
     }
 
-    /// Complete backups of a department with a copy that is not present, oldest first.
+    /// Complete backups of a department that one of these targets has not, or not as present, oldest first.
     ///
     /// # Errors
     /// When MongoDB does not answer.
-    pub async fn owing(&self, department: &DepartmentName, limit: usize) -> Result<Vec<Backup>, StoreError> {
-        self.find(owing_filter(department), doc! { "requested_at": 1, "_id.id": 1 }, limit).await
+    pub async fn owing(
+        &self,
+        department: &DepartmentName,
+        targets: &[TargetName],
+        limit: usize,
+    ) -> Result<Vec<Backup>, StoreError> {
+        let names: Vec<&str> = targets.iter().map(TargetName::as_str).collect();
+        let filter = doc! {
+            "_id.department": department.as_str(),
+            "state": BackupState::Complete.name(),
+            "$or": [
+                { "copies": { "$elemMatch": { "target": { "$in": &names }, "state": { "$ne": "present" } } } },
+                { "copies.target": { "$not": { "$all": &names } } },
+            ],
+        };
+        self.find(filter, doc! { "requested_at": 1, "_id.id": 1 }, limit).await
     }
 
     /// How many complete backups of a department have a copy that is not present.

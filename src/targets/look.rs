@@ -10,22 +10,6 @@ use super::TargetError;
 use super::target::{Act, Target};
 
 impl Target {
-    /// Names of the folders right below a folder, in no particular order.
-    ///
-    /// # Errors
-    /// `Failed` or `Timeout`.
-    pub async fn folders(&self, folder: &str) -> Result<Vec<String>, TargetError> {
-        let (store, at) = (Arc::clone(&self.store), Path::from(folder));
-        let listing = async move {
-            let found = store.list_with_delimiter(Some(&at)).await?.common_prefixes;
-            Ok(found.iter().filter_map(|path| path.filename().map(str::to_owned)).collect())
-        };
-        match self.run(Act::Read, folder, listing).await {
-            Err(error) if error.is_not_found() => Ok(Vec::new()),
-            outcome => outcome,
-        }
-    }
-
     /// Whether there is any object below a folder.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod layout;
+mod listing;
 mod look;
 pub mod target;
 

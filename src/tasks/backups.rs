@@ -71,9 +71,13 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     leading.check()?;
     let parts = &leading.parts;
     let started = parts.clock.now();
+    // Both at once: a position of before a gap is none of the timeline after it.
+    let (timeline, restarts) = {
+        let head = leading.head.lock().await;
+        (head.timeline, leading.follower.restarts())
+    };
     let marker = parts.store.backups.take(&leading.leadership, &backup.id, started).await?;
-    let position = leading.unless_ended(leading.follower.position_of(&marker)).await??;
-    let timeline = leading.head.lock().await.timeline;
+    let position = leading.unless_ended(leading.follower.position_of(&marker, restarts)).await??;
     let previous = parts.store.backups.newest_complete(&leading.leadership.department).await?;
     archive::until(leading, position.sequence).await?;
     let Captured { content, copies } = capture(leading, &backup, timeline, &position, previous.as_ref()).await?;
@@ -85,7 +89,9 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     backup.started_at = Some(started);
     backup.content = Some(content.clone());
     backup.finished_at = Some(parts.clock.now());
-    let told = word::tell(&leading.repository, &parts.targets, timeline, &backup, &copies).await;
+    let department = parts.store.departments.get(&leading.leadership.department).await?;
+    let about = department.as_ref();
+    let told = word::tell(&leading.repository, &parts.targets, timeline, &backup, about, &copies).await;
     let copies = told.map_err(|error| failed_with(error.into(), copies))?;
 
     leading.check()?;

@@ -92,7 +92,9 @@ async fn attempt(leading: &Leading) -> Result<Option<Divergence>, Halt> {
     match judge(Known { head: &head, before: leading.before, source: &source }, past) {
         Judgement::Diverged(cause, evidence) => record(leading, cause, evidence).await.map(Some),
         Judgement::GoesOn(orphans) => {
-            if head.source != source {
+            // Where the users are gone, the gap is recorded already, and `follow` waits for new ones.
+            let waits = !head.source.has_users() && head.source.replica_set_id == source.replica_set_id;
+            if head.source != source && !waits {
                 rebase::source_changed(leading, &source).await?;
             }
             if orphans.is_empty() {
@@ -230,7 +232,8 @@ async fn watch(leading: &Leading, named: &mut HashSet<String>) -> Result<bool, H
 async fn own_head(leading: &Leading) -> Result<Head, Halt> {
     let head = leading.head.lock().await;
     let stored = leading.parts.store.heads.get(&leading.leadership.department).await?;
-    if stored.is_none_or(|stored| stored.position.sequence < head.position.sequence) {
+    // One that is gone altogether is the business of the stream, which tells of the drop.
+    if stored.is_some_and(|stored| stored.position.sequence < head.position.sequence) {
         warn!("the head in MongoDB is behind the one of its leader: MongoDB was rolled back");
         return Err(Halt::Ended);
     }

@@ -12,6 +12,7 @@ use super::Parts;
 use super::divergence::{self, when_clear};
 use super::follower::Follower;
 use super::halt::Halt;
+use super::stream::Hub;
 use super::{archive, backups, catch_up, follow, restores, schedule, scrub};
 use crate::backup::Repository;
 use crate::cluster::{Claim, Lease, Verdict};
@@ -90,18 +91,18 @@ impl Leading {
 }
 
 /// Leads a department from a won election until the leadership ends.
-pub(super) async fn lead(parts: Parts, claim: Claim) {
+pub(super) async fn lead(parts: Parts, hub: Hub, claim: Claim) {
     let leadership = claim.leadership.clone();
     let span = info_span!("lead", department = %leadership.department, epoch = %leadership.epoch);
     let cluster = parts.cluster.clone();
-    let led = work(parts, claim).instrument(span).await;
+    let led = work(parts, hub, claim).instrument(span).await;
     if led {
         cluster.released(&leadership);
     }
 }
 
 /// Whether the leadership was taken up; then it has to be released.
-async fn work(parts: Parts, claim: Claim) -> bool {
+async fn work(parts: Parts, hub: Hub, claim: Claim) -> bool {
     let Claim { leadership, zxid, lease, ended, verdict } = claim;
     let answer = tokio::select! {
         () = ended.cancelled() => Verdict::Unavailable,
@@ -117,8 +118,8 @@ async fn work(parts: Parts, claim: Claim) -> bool {
         opened = open(&parts, &leadership, &lease, &ended) => opened.ok(),
     };
     if let Some(leading) = opened {
-        match divergence::settle(&leading).await {
-            Ok(()) => run_tasks(&leading).await,
+        match Box::pin(divergence::settle(&leading)).await {
+            Ok(()) => run_tasks(&leading, hub).await,
             Err(_) => leading.give_up(),
         }
     }
@@ -183,12 +184,12 @@ async fn open(
 }
 
 /// Runs every task until the leadership ends; a task that dies ends the leadership, and another replica goes on.
-async fn run_tasks(leading: &Leading) {
+async fn run_tasks(leading: &Leading, hub: Hub) {
     let tracker = tokio_util::task::TaskTracker::new();
     let span = tracing::Span::current();
     let writer = |work| when_clear(leading.clone(), work).instrument(span.clone());
     let tasks = [
-        tracker.spawn(follow::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(follow::run(leading.clone(), hub).instrument(span.clone())),
         tracker.spawn(divergence::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(schedule::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(writer(archive::run(leading.clone()).boxed())),

@@ -41,7 +41,7 @@ async fn level(leading: &Leading, target: &Target) -> Result<(), Halt> {
         };
         let wanted = guard.as_deref().unwrap_or(&seen);
         let through = wanted.position.sequence;
-        let range = (wanted.journal_through(target.name()).unwrap_or(Sequence(0)), through);
+        let range = (wanted.journal_through(target.name()).unwrap_or(Sequence(0)), sure_after(wanted), through);
         let timelines = 1..=wanted.timeline.0;
         let department = &leading.leadership.department;
         let (repository, targets) = (&leading.repository, &leading.parts.targets);
@@ -62,6 +62,13 @@ async fn level(leading: &Leading, target: &Target) -> Result<(), Halt> {
         leading.pokes.archive.notify_one();
     }
     Ok(())
+}
+
+/// What lies at or before this may have holes: retention dropped it, or a database was rebuilt from what was left.
+fn sure_after(head: &Head) -> Sequence {
+    let gap = head.gaps.last().map(|gap| gap.after);
+    let begin = head.begin.filter(|begin| begin.timeline == head.timeline).map(|begin| begin.sequence);
+    gap.max(begin).unwrap_or(Sequence(0))
 }
 
 /// Records how far targets hold the journal.

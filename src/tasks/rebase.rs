@@ -5,18 +5,16 @@ use tracing::{info, warn};
 
 use super::halt::Halt;
 use super::leader::Leading;
-use super::schedule::fresh_backup_id;
 use crate::backup::divergence::Look;
-use crate::domain::backup::{Backup, BackupKind};
 use crate::domain::history::{Head, JournalCopy, Source, Timeline};
-use crate::store::StoreError;
 use crate::store::divergence::RebaseTo;
 
 /// The history comes from another replica set or collection: it starts a new timeline.
 pub(super) async fn source_changed(leading: &Leading, source: &Source) -> Result<(), Halt> {
     warn!("the replica set or the users collection is another one: the history starts a new timeline");
     let now = leading.parts.clock.now();
-    let head = leading.parts.store.heads.rebase(&leading.leadership, source, "source_changed", now).await?;
+    let cause = if source.has_users() { "source_changed" } else { "collection_dropped" };
+    let head = leading.parts.store.heads.rebase(&leading.leadership, source, cause, now).await?;
     adopt(leading, head).await;
     Ok(())
 }
@@ -42,16 +40,7 @@ pub(super) async fn go_on(leading: &Leading, head: &Head, seen: &Look, source: S
     let head = parts.store.divergences.rebase(&leading.leadership, &to, now).await?;
     info!(timeline = to.timeline.0, sequence = to.sequence.0, "goes on with the live records on a new timeline");
     adopt(leading, head).await;
-    let first = Backup::queued(fresh_backup_id(), leading.leadership.department.clone(), BackupKind::Scheduled, now);
-    match parts.store.backups.insert_fenced(&leading.leadership, &first).await {
-        // The head has moved already, so what fails here is left to the schedule.
-        Ok(()) | Err(StoreError::Taken(_)) => Ok(()),
-        Err(StoreError::Fenced(_)) => Err(Halt::Ended),
-        Err(error) => {
-            warn!(%error, "the first backup of the new timeline waits for the next slot");
-            Ok(())
-        }
-    }
+    Ok(())
 }
 
 async fn adopt(leading: &Leading, head: Head) {

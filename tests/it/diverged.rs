@@ -14,12 +14,7 @@ use crate::harness::{Stack, eventually};
 const SOON: Duration = Duration::from_mins(1);
 
 fn settings() -> Settings {
-    Settings {
-        targets: 3,
-        own_mongod: true,
-        backup_extra: ", look_every = \"500ms\"".to_owned(),
-        ..Settings::default()
-    }
+    Settings { targets: 3, own_mongod: true, backup: ", look_every = \"500ms\"".to_owned(), ..Settings::default() }
 }
 
 /// Creates users whose ids begin with a word.

@@ -23,8 +23,8 @@ async fn damage(stack: &Stack) -> Value {
 
 /// A department with five segments on three targets, and their names in order.
 async fn journal() -> (Stack, Vec<String>) {
-    let backup_extra = ", look_every = \"500ms\", scrub_every = \"1s\"".to_owned();
-    let stack = Stack::start(Settings { targets: 3, backup_extra, ..Settings::default() }).await;
+    let backup = ", look_every = \"500ms\", scrub_every = \"1s\"".to_owned();
+    let stack = Stack::start(Settings { targets: 3, backup, ..Settings::default() }).await;
     for n in 0..5 {
         let body = json!({ "id": format!("u-{n}"), "name": format!("user {n}"), "password_hash": hash_number(n) });
         stack.client().post("/users", body).await.expect(201);

@@ -20,8 +20,8 @@ const SOON: Duration = Duration::from_mins(1);
 const TARGETS: [&str; 3] = ["t1", "t2", "t3"];
 
 fn settings() -> Settings {
-    let backup_extra = ", look_every = \"500ms\"".to_owned();
-    Settings { replicas: 2, targets: 3, own_mongod: true, backup_extra, ..Settings::default() }
+    let backup = ", look_every = \"500ms\"".to_owned();
+    Settings { replicas: 2, targets: 3, own_mongod: true, backup, ..Settings::default() }
 }
 
 async fn write(stack: &Stack, word: &str, count: u64) {
@@ -298,7 +298,7 @@ async fn transactions(stack: &Stack, count: usize) -> Vec<Option<(Vec<u8>, i64)>
 #[tokio::test]
 async fn no_segment_ends_inside_a_transaction_however_often_a_restore_is_flushed() {
     let small = ", journal_every = \"50ms\", segment_bytes = 65536".to_owned();
-    let settings = Settings { replicas: 1, backup_extra: small, ..settings() };
+    let settings = Settings { replicas: 1, backup: small, ..settings() };
     let stack = Stack::start(settings).await;
     stack.create_users("default", 2000).await;
     let backup = stack.backup("default").await;

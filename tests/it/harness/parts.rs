@@ -43,8 +43,8 @@ impl Part {
 }
 
 /// Starts a replica set of one member.
-pub(crate) async fn mongod(folder: &Path) -> Part {
-    let started = bare_mongod(folder);
+pub(crate) async fn mongod(folder: &Path, oplog_mb: u32) -> Part {
+    let started = bare_mongod(folder, oplog_mb);
     let admin = admin_of(&started).await;
     let set = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": started.address() }] };
     eventually("mongod serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
@@ -55,7 +55,7 @@ pub(crate) async fn mongod(folder: &Path) -> Part {
 
 /// Starts a mongod on a copy of the data of another one, as a replica set of its own with the same identity.
 pub(crate) async fn cloned_mongod(folder: &Path) -> Part {
-    let started = bare_mongod(folder);
+    let started = bare_mongod(folder, 128);
     let admin = admin_of(&started).await;
     let config = eventually("mongod serves", START, async || {
         admin.run_command(doc! { "replSetGetConfig": 1 }).await.ok()?.get_document("config").cloned().ok()
@@ -72,7 +72,7 @@ pub(crate) async fn cloned_mongod(folder: &Path) -> Part {
 
 /// Adds a member whose clock is that many seconds ahead to the replica set of another mongod; returns when it can be primary.
 pub(crate) async fn member_ahead(folder: &Path, of: &Part, seconds: u32) -> Part {
-    let plain = bare_command(&folder.join("mongod-ahead"));
+    let plain = bare_command(&folder.join("mongod-ahead"), 128);
     let mut arguments = vec![
         format!("LD_PRELOAD={}", variable("ROLLKEEPER_TEST_FAKETIME")),
         format!("FAKETIME=+{seconds}s"),
@@ -98,18 +98,21 @@ pub(crate) async fn member_ahead(folder: &Path, of: &Part, seconds: u32) -> Part
     started
 }
 
-fn bare_mongod(folder: &Path) -> Part {
-    let (port, arguments) = bare_command(&folder.join("mongod"));
+fn bare_mongod(folder: &Path, oplog_mb: u32) -> Part {
+    let (port, arguments) = bare_command(&folder.join("mongod"), oplog_mb);
     Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join("mongod.log"), port)
 }
 
 /// A free port, and the arguments of a mongod of a set that listens there.
-fn bare_command(data: &Path) -> (u16, Vec<String>) {
+fn bare_command(data: &Path, oplog_mb: u32) -> (u16, Vec<String>) {
     let port = free_port();
     std::fs::create_dir_all(data).expect("make the data folder");
+    // Nothing is forgotten that no checkpoint has, so a short memory needs checkpoints often.
+    let checkpoint_every = if oplog_mb < 128 { 1 } else { 60 };
     let line = format!(
-        "--replSet rs0 --port {port} --bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.25 --oplogSize 128 \
-         --setParameter transactionLifetimeLimitSeconds=5 --setParameter enableTestCommands=1 --dbpath"
+        "--replSet rs0 --port {port} --bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.25 \
+         --oplogSize {oplog_mb} --syncdelay {checkpoint_every} --setParameter transactionLifetimeLimitSeconds=5 \
+         --setParameter enableTestCommands=1 --dbpath"
     );
     let mut arguments: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
     arguments.push(data.display().to_string());
