@@ -8,11 +8,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::auth::require_scope;
+use super::departments::divergence::{DivergenceView, divergence_view};
 use super::departments::window::{RecoveryWindowView, window_view};
 use super::problem::{Problem, Problems};
 use super::wire::{CauseView, TargetView};
 use crate::app::App;
 use crate::cluster::SessionState;
+use crate::domain::history::Head;
 use crate::domain::token::{Caller, Scope};
 
 /// How long MongoDB may take for the histories; the rest is told without it.
@@ -59,6 +61,16 @@ pub struct DepartmentLeaderView {
     pub since: String,
 }
 
+/// A department whose targets hold another history.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DivergedView {
+    /// The department.
+    pub department: String,
+    /// Why, and what to do.
+    #[serde(flatten)]
+    pub divergence: DivergenceView,
+}
+
 /// What of a department's history can be restored, and how far behind it is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HistoryView {
@@ -84,6 +96,8 @@ pub struct ClusterView {
     pub replicas: Vec<MemberView>,
     /// Leaders; a department without one is absent.
     pub leaders: Vec<DepartmentLeaderView>,
+    /// Departments whose targets hold another history, which the caller may see; null while MongoDB does not answer.
+    pub diverged: Option<Vec<DivergedView>>,
     /// The history of each department; null while MongoDB does not answer, and without the scope to read departments.
     pub histories: Option<Vec<HistoryView>>,
     /// Targets of backups.
@@ -122,6 +136,13 @@ pub(super) async fn get_cluster(State(app): State<App>, caller: Caller) -> Resul
         epoch: leader.epoch.0,
         since: leader.since.to_string(),
     });
+    let diverged = app.store.divergences.list().await.ok().map(|heads| {
+        let seen = heads.iter().filter(|head| caller.sees(&head.department));
+        let each = |head: &Head| {
+            Some(DivergedView { department: head.department.to_string(), divergence: divergence_view(head)? })
+        };
+        seen.filter_map(each).collect()
+    });
     Ok(axum::Json(ClusterView {
         replica: app.replica.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -133,6 +154,7 @@ pub(super) async fn get_cluster(State(app): State<App>, caller: Caller) -> Resul
         },
         replicas: replicas.collect(),
         leaders: leaders.collect(),
+        diverged,
         histories,
         targets: app.targets.statuses().into_iter().map(Into::into).collect(),
         write_quorum: app.targets.quorum(),

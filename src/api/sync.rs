@@ -16,6 +16,7 @@ use super::problem::{Problem, Problems};
 use super::wire::ExecutorView;
 use crate::app::App;
 use crate::domain::barrier::{Barrier, Receipt};
+use crate::domain::divergence::Divergence;
 use crate::domain::history::JournalCopy;
 use crate::domain::ids::DepartmentName;
 use crate::domain::token::{Caller, Scope};
@@ -103,6 +104,9 @@ pub(super) async fn sync_department(
         if let Some(receipt) = found.and_then(|barrier| barrier.receipt) {
             return Ok(axum::Json(view(&barrier.department, receipt)));
         }
+        if pause == LOOK_LONGEST {
+            refuse_diverged(&app, &barrier.department).await?;
+        }
         pause = (pause * 3 / 2).min(LOOK_LONGEST);
     }
     let why = waiting_cause(&app, &barrier.department).map_or_else(
@@ -110,4 +114,11 @@ pub(super) async fn sync_department(
         |cause| cause.message,
     );
     Err(Problem::unavailable(why).code("not_durable_yet"))
+}
+
+/// Nobody waits for what an operator has to decide first.
+async fn refuse_diverged(app: &App, department: &DepartmentName) -> Result<(), Problem> {
+    let Some(divergence) = app.store.divergences.get(department).await? else { return Ok(()) };
+    let text = format!("{} {}", divergence.cause.meaning(), Divergence::remedy(department));
+    Err(Problem::unavailable(text).code("diverged"))
 }

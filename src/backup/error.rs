@@ -37,6 +37,9 @@ pub enum BackupError {
     /// A target or the database holds another repository.
     #[error("{0}")]
     OtherRepository(String),
+    /// The targets hold a history that this MongoDB knows nothing of.
+    #[error("{0}")]
+    History(String),
     /// It cannot be said yet which repository counts.
     #[error("{0}")]
     Undecided(String),
@@ -76,6 +79,7 @@ impl BackupError {
             Self::OtherRepository(_) | Self::Target(TargetError::Failed { state: TargetState::Foreign, .. }) => {
                 "other_repository"
             }
+            Self::History(_) => "targets_hold_history",
             Self::Undecided(_) => "repository_undecided",
             Self::Behind(_) => "owed",
             Self::Keys(_) => "invalid_keys",

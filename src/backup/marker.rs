@@ -1,7 +1,7 @@
 //! `rollkeeper.json` and `rollkeeper.key`: what says, on a target, whose it is.
 //!
-//! Rule: a new repository is made only when every target has said that it holds none; a target that is away may hold the
-//! one that counts.
+//! Rules: a new repository is made only when every target has said that it holds none; a target that is away may hold the
+//! one that counts. One that has a history is never adopted by an empty MongoDB.
 
 use age::x25519;
 use bytes::Bytes;
@@ -67,8 +67,25 @@ pub(super) async fn found_on(targets: &Targets) -> Result<Option<StoredRepositor
             "MongoDB knows no repository, and a target that may hold one does not answer: {error}; mend it, or take it \
              out of targets.list"
         ))),
-        (found, _) => Ok(found),
+        (None, None) => Ok(None),
+        (Some(found), _) => refuse_history(targets, &found.id).await.map(|()| Some(found)),
     }
+}
+
+/// Refuses a repository that something was written to by another database than this empty one.
+async fn refuse_history(targets: &Targets, id: &str) -> Result<(), BackupError> {
+    for target in targets.by_health() {
+        // One that does not answer now is looked at by the leaders.
+        if target.holds_any(ObjectPath::DEPARTMENTS).await.unwrap_or(false) {
+            return Err(BackupError::History(format!(
+                "MongoDB is empty, and target `{}` holds the history of repository {id}; nothing is written over it. \
+                 Run `rollkeeper vault restore` to get it back into this MongoDB, configure the MongoDB that it belongs \
+                 to, or configure empty targets to begin anew.",
+                target.name()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The repository that one target holds.
@@ -114,6 +131,18 @@ mod tests {
 
         golden_repository().admit(all.iter().next().unwrap()).await.unwrap();
         assert_eq!(found_on(&all).await.unwrap().unwrap().id, "golden", "one that answers is enough to find it");
+    }
+
+    #[tokio::test]
+    async fn a_repository_with_a_history_is_not_adopted() {
+        let all = targets(&["memory:///".to_owned()], None);
+        let only = all.iter().next().unwrap();
+        golden_repository().admit(only).await.unwrap();
+        assert!(found_on(&all).await.unwrap().is_some());
+        let object = ObjectPath::from_stored("departments/eng/1/chunks/ab".to_owned());
+        only.put(&object, Bytes::from_static(b"x")).await.unwrap();
+        let refused = found_on(&all).await;
+        assert!(matches!(refused, Err(BackupError::History(text)) if text.contains("vault restore")));
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 pub mod chain;
 pub mod changes;
 pub mod chunker;
+pub mod divergence;
 pub mod error;
 pub mod fanout;
 mod fold;
@@ -27,6 +28,7 @@ mod read_back;
 pub mod record;
 pub mod repair;
 pub mod repository;
+pub mod scrub;
 pub mod seal;
 pub mod segment;
 mod shared_base;

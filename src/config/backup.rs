@@ -38,6 +38,12 @@ pub struct BackupConfig {
     /// Age at which small segments of the journal are merged into larger ones. Default 1h.
     #[serde(with = "duration")]
     pub merge_after: Duration,
+    /// How often a leader looks whether somebody else writes to its targets. Default 60s.
+    #[serde(with = "duration")]
+    pub look_every: Duration,
+    /// Pause after the journal on each target was read and checked from its beginning. Default 6h.
+    #[serde(with = "duration")]
+    pub scrub_every: Duration,
 }
 
 /// `[backup.retention]`: how long backups and history are kept.
@@ -97,6 +103,8 @@ impl Default for BackupConfig {
             prune_every: Duration::from_hours(1),
             prune_grace: Duration::from_hours(1),
             merge_after: Duration::from_hours(1),
+            look_every: Duration::from_mins(1),
+            scrub_every: Duration::from_hours(6),
         }
     }
 }

@@ -217,6 +217,10 @@ fn backup_and_restore(config: &Config, findings: &mut Findings) {
     let month = Duration::from_secs(1)..=Duration::from_hours(31 * 24);
     findings.need(month.contains(&backup.prune_grace), "backup.prune_grace", "outside 1s to 31d", "Use 1h.");
     findings.need(month.contains(&backup.merge_after), "backup.merge_after", "outside 1s to 31d", "Use 1h.");
+    let look = (Duration::from_millis(500)..=Duration::from_hours(1)).contains(&backup.look_every);
+    findings.need(look, "backup.look_every", "outside 500ms to 1h", "Use 60s.");
+    let scrub = (Duration::from_secs(1)..=Duration::from_hours(31 * 24)).contains(&backup.scrub_every);
+    findings.need(scrub, "backup.scrub_every", "outside 1s to 31d", "Use 6h.");
 
     let restore = &config.restore;
     let records = (1..=1000).contains(&restore.range_records);

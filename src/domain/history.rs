@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::clock::Timestamp;
+use super::damage::JournalDamage;
+use super::divergence::Divergence;
 use super::epoch::Epoch;
 use super::ids::{DepartmentName, TargetName, UserId};
 use super::user::User;
@@ -99,6 +101,10 @@ pub struct Head {
     pub gaps: Vec<Gap>,
     /// How far each target holds the journal; one that is absent holds nothing yet.
     pub journal: Vec<JournalCopy>,
+    /// Where the journal breaks on a target, and no other target could give what is missing.
+    pub damage: Vec<JournalDamage>,
+    /// The targets hold another history: nothing is written to them.
+    pub diverged: Option<Divergence>,
 }
 
 impl Head {

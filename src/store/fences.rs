@@ -98,6 +98,16 @@ impl Fences {
         Ok(if mine { Claimed::Mine } else { Claimed::Stale(Epoch(epoch)) })
     }
 
+    /// Raises the fence to an epoch that the targets carry, so that the next claim is above it. Ends the leadership.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn raise(&self, leadership: &Leadership, to: Epoch) -> Result<(), StoreError> {
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let set = doc! { "epoch": to.0, "owner": "", "claim": "" };
+        write(self.fences.update_one(filter, doc! { "$set": set })).await.map(drop)
+    }
+
     /// Raises `fence` of every open job of the department to the leadership's epoch.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use mongodb::options::ReturnDocument;
 use mongodb::{Collection, Database};
 
 use super::StoreError;
+use super::documents::damage::damage_array;
 use super::documents::heads::{
     fresh_head, journal_array, place_document, position_document, read_head, source_document,
 };
@@ -12,7 +13,8 @@ use super::documents::{cluster_time_of, date, opt_date, timestamp};
 use super::error::{read, write};
 use super::fences::exact_epoch;
 use crate::domain::clock::Timestamp;
-use crate::domain::epoch::Leadership;
+use crate::domain::damage::JournalDamage;
+use crate::domain::epoch::{Epoch, Leadership};
 use crate::domain::history::{Chain, ClusterTime, Head, JournalCopy, Position, Source};
 use crate::domain::ids::DepartmentName;
 use crate::domain::window::Place;
@@ -45,23 +47,31 @@ impl Heads {
         found.as_ref().map(read_head).transpose()
     }
 
-    /// Raises the head's epoch and reads it, in one command. Makes the head (timeline 1, sequence 0, at the present
-    /// cluster time) where there is none.
+    /// Raises the head's epoch and reads it, in one command, with the epoch that it had before. Makes the head (timeline 1,
+    /// sequence 0, at the present cluster time) where there is none.
     ///
     /// # Errors
     /// `Fenced` when the head carries a higher epoch.
-    pub async fn take(&self, leadership: &Leadership, source: &Source) -> Result<Head, StoreError> {
+    pub async fn take(&self, leadership: &Leadership, source: &Source) -> Result<(Head, Epoch), StoreError> {
         let at = cluster_time_now(&self.database).await?;
         let mut filter = doc! { "_id": leadership.department.as_str() };
         if !cfg!(feature = "unfenced") {
             filter.insert("epoch", doc! { "$lte": leadership.epoch.0 });
         }
         let update = doc! { "$set": { "epoch": leadership.epoch.0 }, "$setOnInsert": fresh_head(source, at) };
-        let take = self.heads.find_one_and_update(filter, update).upsert(true).return_document(ReturnDocument::After);
+        let take = self.heads.find_one_and_update(filter, update).upsert(true).return_document(ReturnDocument::Before);
         match write(take).await {
-            Ok(Some(head)) => read_head(&head),
+            Ok(Some(head)) => {
+                let mut head = read_head(&head)?;
+                let before = std::mem::replace(&mut head.epoch, leadership.epoch);
+                Ok((head, before))
+            }
+            Ok(None) => match self.get(&leadership.department).await? {
+                Some(head) if head.epoch == leadership.epoch => Ok((head, Epoch(0))),
+                _ => Err(StoreError::Fenced(leadership.epoch)),
+            },
             // The upsert found a head that the filter did not: it carries a higher epoch.
-            Ok(None) | Err(StoreError::Taken(_)) => Err(StoreError::Fenced(leadership.epoch)),
+            Err(StoreError::Taken(_)) => Err(StoreError::Fenced(leadership.epoch)),
             Err(error) => Err(error),
         }
     }
@@ -140,6 +150,17 @@ impl Heads {
     pub async fn set_behind(&self, leadership: &Leadership, since: Timestamp) -> Result<(), StoreError> {
         let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
         let update = doc! { "$set": { "behind_since": date(since) } };
+        let done = write(self.heads.update_one(filter, update)).await?;
+        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+    }
+
+    /// Records where the journal breaks on targets, if the head still has this epoch.
+    ///
+    /// # Errors
+    /// `Fenced` when it has not.
+    pub async fn set_damage(&self, leadership: &Leadership, damage: &[JournalDamage]) -> Result<(), StoreError> {
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let update = doc! { "$set": { "damage": damage_array(damage) } };
         let done = write(self.heads.update_one(filter, update)).await?;
         if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
     }

@@ -7,6 +7,7 @@ pub mod backups;
 pub mod barriers;
 pub mod condemned;
 pub mod departments;
+pub mod divergence;
 mod documents;
 pub mod error;
 pub mod fences;
@@ -70,6 +71,8 @@ pub struct Store {
     pub fences: fences::Fences,
     /// How far the history of each department goes.
     pub heads: heads::Heads,
+    /// Departments whose targets hold another history.
+    pub divergences: divergence::Divergences,
     /// What of each history can be read.
     pub windows: windows::Windows,
     /// The identity of the repository of backups.
@@ -91,6 +94,7 @@ impl Store {
             restore_batches: restore_batches::RestoreBatches::new(&database),
             fences: fences::Fences::new(&database),
             heads: heads::Heads::new(&database),
+            divergences: divergence::Divergences::new(&database),
             windows: windows::Windows::new(&database),
             repository: repository::RepositoryRecord::new(&database),
             tail: tail::Tail::new(&database),

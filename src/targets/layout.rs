@@ -10,6 +10,9 @@ use crate::domain::ids::{BackupId, DepartmentName};
 pub struct ObjectPath(String);
 
 impl ObjectPath {
+    /// The folder of everything but the repository's own files.
+    pub const DEPARTMENTS: &'static str = "departments";
+
     /// The text of the path.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -35,6 +38,21 @@ impl ObjectPath {
     /// The folder of the words on one backup.
     pub fn backup_folder(department: &DepartmentName, timeline: Timeline, id: &BackupId) -> String {
         format!("departments/{department}/{}/backups/{id}", timeline.0)
+    }
+
+    /// The folder of everything of a department: its timelines.
+    pub fn department_folder(department: &DepartmentName) -> String {
+        format!("departments/{department}")
+    }
+
+    /// The folder of the snapshots of one timeline.
+    pub fn snapshot_folder(department: &DepartmentName, timeline: Timeline) -> String {
+        format!("departments/{department}/{}/snapshots", timeline.0)
+    }
+
+    /// The folder of the words on all backups of one timeline.
+    pub fn backups_folder(department: &DepartmentName, timeline: Timeline) -> String {
+        format!("departments/{department}/{}/backups", timeline.0)
     }
 
     /// `rollkeeper.json`: repository id, format version, recipients.

@@ -7,6 +7,7 @@ pub mod aged;
 pub mod error;
 pub mod layout;
 mod listing;
+mod look;
 pub mod target;
 
 use std::collections::BTreeSet;

@@ -11,25 +11,16 @@ use super::lane::Left;
 use super::leader::{Leading, RETRY_AFTER};
 use super::stream::Hub;
 use crate::domain::cause::chain;
-use crate::domain::epoch::Leadership;
+use crate::domain::epoch::{Epoch, Leadership};
 use crate::domain::history::Head;
 
 /// The cause of a gap whose heads are gone as well.
 const DATABASE_DROPPED: &str = "database_dropped";
 
-/// Takes the head for a new leadership; a history that comes from elsewhere starts a new timeline.
-pub(super) async fn take_head(parts: &Parts, leadership: &Leadership) -> Result<Head, Halt> {
+/// Takes the head for a new leadership, with the epoch that it had before.
+pub(super) async fn take_head(parts: &Parts, leadership: &Leadership) -> Result<(Head, Epoch), Halt> {
     let source = parts.store.source().await?;
-    let head = parts.store.heads.take(leadership, &source).await?;
-    // Its gap is recorded; `until_users` goes on from there.
-    let waits = !head.source.has_users() && head.source.replica_set_id == source.replica_set_id;
-    if head.source == source || waits {
-        return Ok(head);
-    }
-    warn!("the replica set or the users collection is another one: the history starts a new timeline");
-    let cause = if source.has_users() { "source_changed" } else { "collection_dropped" };
-    let now = parts.clock.now();
-    Ok(parts.store.heads.rebase(leadership, &source, cause, now).await?)
+    Ok(parts.store.heads.take(leadership, &source).await?)
 }
 
 /// Follows until the leadership ends.
@@ -81,6 +72,8 @@ async fn follow(leading: &Leading, hub: &Hub, asked: &mut bool) -> Result<(), Ha
 /// The history cannot go on: archives what came before, records the gap and starts a new timeline.
 async fn rebase(leading: &Leading, cause: &'static str) -> Result<(), Halt> {
     warn!(cause, "the change stream broke: the history starts a new timeline");
+    // What a dead leader left past the head cannot be compared any more, and stays on the old timeline.
+    leading.clear.send_replace(true);
     loop {
         match try_rebase(leading, cause).await {
             Err(Halt::Ended) => return Err(Halt::Ended),

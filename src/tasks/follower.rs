@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::halt::Halt;
 use crate::backup::Repository;
 use crate::backup::chain::change_line;
+use crate::domain::divergence::{DivergenceCause, Orphan};
 use crate::domain::history::{Position, Sequence};
 use crate::domain::ids::BarrierId;
 use crate::store::tail::{TailEvent, TailKind};
@@ -46,6 +47,10 @@ struct State {
     cut_bytes: usize,
     markers: VecDeque<(String, Position)>,
     barriers: Vec<(BarrierId, Sequence)>,
+    /// What the last leader left past the head, and is still to be shown by the stream.
+    orphans: Vec<Orphan>,
+    /// One of them that the stream contradicts.
+    contradicted: Option<Orphan>,
     /// How often it was started anew.
     restarts: u64,
 }
@@ -61,8 +66,20 @@ impl State {
             cut_bytes: 0,
             markers: VecDeque::new(),
             barriers: Vec::new(),
+            orphans: Vec::new(),
+            contradicted: None,
             restarts: 0,
         }
+    }
+
+    /// Compares the orphans that end here with the chain that the stream gives.
+    fn compare(&mut self) {
+        let (sequence, chain) = (self.position.sequence, self.position.chain);
+        let other = |orphan: &&Orphan| orphan.evidence.sequence == sequence && orphan.after != chain;
+        if let Some(other) = self.orphans.iter().find(other) {
+            self.contradicted.get_or_insert(other.clone());
+        }
+        self.orphans.retain(|orphan| orphan.evidence.sequence != sequence);
     }
 
     fn cut_here(&mut self) {
@@ -144,6 +161,7 @@ impl Follower {
                     position.chain = repository.chain_after(&position.chain, &line);
                     state.lines.extend_from_slice(&line);
                     state.lines.push(b'\n');
+                    state.compare();
                 }
                 TailKind::Backup { marker: Some(marker) } => {
                     state.markers.push_back((marker.clone(), position.clone()));
@@ -159,6 +177,30 @@ impl Follower {
             }
         }
         self.moved.notify_waiters();
+    }
+
+    /// What the stream is to be compared with.
+    pub(super) fn expect(&self, orphans: Vec<Orphan>) {
+        self.lock().orphans = orphans;
+    }
+
+    /// Waits until the stream has shown every orphan to be of this history; or the one that is not: the stream has another
+    /// chain there, or passes the barrier without ever getting there.
+    pub(super) async fn compared(&self, barrier: &BarrierId) -> Result<(), (DivergenceCause, Orphan)> {
+        loop {
+            let moved = self.moved.notified();
+            {
+                let state = self.lock();
+                if let Some(orphan) = &state.contradicted {
+                    return Err((DivergenceCause::AnotherWriter, orphan.clone()));
+                }
+                let Some(orphan) = state.orphans.first() else { return Ok(()) };
+                if state.barriers.iter().any(|(seen, _)| seen == barrier) {
+                    return Err((DivergenceCause::MongodbRolledBack, orphan.clone()));
+                }
+            }
+            moved.await;
+        }
     }
 
     /// Takes everything up to the last cut, if that is further than the last time and the bytes of its lines please.

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
 use super::Parts;
+use super::divergence::{self, when_clear};
 use super::follower::Follower;
 use super::halt::Halt;
 use super::stream::Hub;
-use super::{archive, backups, catch_up, follow, prune, restores, schedule};
+use super::{archive, backups, catch_up, follow, prune, restores, schedule, scrub};
 use crate::backup::Repository;
 use crate::cluster::{Claim, Lease, Verdict};
 use crate::domain::cause::{Cause, chain};
-use crate::domain::epoch::Leadership;
+use crate::domain::epoch::{Epoch, Leadership};
 use crate::domain::history::{Head, Sequence};
 use crate::store::fences::Claimed;
 
@@ -32,6 +34,10 @@ pub(super) struct Leading {
     pub(super) ended: CancellationToken,
     pub(super) repository: Repository,
     pub(super) follower: Arc<Follower>,
+    /// The epoch that the head had before this leader took it.
+    pub(super) before: Epoch,
+    /// Whether something may be written to the targets.
+    pub(super) clear: watch::Sender<bool>,
     /// The head as this leader moved it last.
     pub(super) head: Arc<Mutex<Head>>,
     /// The sequence that the head covers.
@@ -114,7 +120,10 @@ async fn work(parts: Parts, hub: Hub, claim: Claim) -> bool {
         opened = open(&parts, &leadership, &lease, &ended) => opened.ok(),
     };
     if let Some(leading) = opened {
-        run_tasks(&leading, hub).await;
+        match Box::pin(divergence::settle(&leading)).await {
+            Ok(()) => run_tasks(&leading, hub).await,
+            Err(_) => leading.give_up(),
+        }
     }
     info!("no longer leads the department");
     true
@@ -149,9 +158,9 @@ async fn open(
         }
         tokio::time::sleep(RETRY_AFTER).await;
     };
-    let head = loop {
+    let (head, before) = loop {
         match follow::take_head(parts, leadership).await {
-            Ok(head) => break head,
+            Ok(taken) => break taken,
             Err(Halt::Ended) => {
                 parts.cluster.fenced(leadership);
                 return Err(Halt::Ended);
@@ -166,6 +175,8 @@ async fn open(
         lease: lease.clone(),
         ended: ended.clone(),
         repository,
+        before,
+        clear: watch::Sender::new(false),
         archived: watch::Sender::new(head.position.sequence),
         trouble: watch::Sender::new(None),
         follower: Arc::new(Follower::new(head.position.clone())),
@@ -178,14 +189,17 @@ async fn open(
 async fn run_tasks(leading: &Leading, hub: Hub) {
     let tracker = tokio_util::task::TaskTracker::new();
     let span = tracing::Span::current();
+    let writer = |work| when_clear(leading.clone(), work).instrument(span.clone());
     let tasks = [
         tracker.spawn(follow::run(leading.clone(), hub).instrument(span.clone())),
-        tracker.spawn(archive::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(divergence::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(schedule::run(leading.clone()).instrument(span.clone())),
-        tracker.spawn(backups::run(leading.clone()).instrument(span.clone())),
-        tracker.spawn(restores::run(leading.clone()).instrument(span.clone())),
-        tracker.spawn(catch_up::run(leading.clone()).instrument(span.clone())),
-        tracker.spawn(prune::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(writer(archive::run(leading.clone()).boxed())),
+        tracker.spawn(writer(backups::run(leading.clone()).boxed())),
+        tracker.spawn(writer(restores::run(leading.clone()).boxed())),
+        tracker.spawn(writer(catch_up::run(leading.clone()).boxed())),
+        tracker.spawn(writer(scrub::run(leading.clone()).boxed())),
+        tracker.spawn(writer(prune::run(leading.clone()).boxed())),
     ];
     let _ = futures::future::select_all(tasks).await;
     leading.give_up();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::divergence::{DivergenceView, divergence_view};
 use super::keep::{RetentionRequest, RetentionView};
 use super::window::{RecoveryWindowView, window_view};
 use crate::api::extract::{not_null, object_not_null};
@@ -12,6 +13,7 @@ use crate::api::problem::Problem;
 use crate::api::sync::JournalCopyView;
 use crate::api::wire::{DepartmentStateView, TargetView};
 use crate::app::App;
+use crate::domain::damage::JournalDamage;
 use crate::domain::department::Department;
 use crate::domain::history::Head;
 use crate::domain::ids::DepartmentName;
@@ -85,6 +87,37 @@ pub struct HeadView {
     pub time: String,
     /// How far each target holds the journal.
     pub journal: Vec<JournalCopyView>,
+    /// Where the journal breaks on a target, and no other target could give what is missing; moments there cannot be read
+    /// from it.
+    pub damage: Vec<JournalDamageView>,
+}
+
+/// A place where the journal on a target breaks.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JournalDamageView {
+    /// The target.
+    pub target: String,
+    /// The line of history.
+    pub timeline: i64,
+    /// The last change that is whole.
+    pub after: i64,
+    /// The next change that is whole; null when there is none.
+    pub until: Option<i64>,
+    /// When it was found.
+    #[schema(format = DateTime)]
+    pub found_at: String,
+}
+
+impl From<JournalDamage> for JournalDamageView {
+    fn from(damage: JournalDamage) -> Self {
+        Self {
+            target: damage.target.to_string(),
+            timeline: damage.timeline.0,
+            after: damage.after.0,
+            until: damage.until.map(|until| until.0),
+            found_at: damage.found_at.to_string(),
+        }
+    }
 }
 
 /// A department.
@@ -104,6 +137,8 @@ pub struct DepartmentView {
     pub schedule: ScheduleView,
     /// How far its history goes; null before its first leader.
     pub head: Option<HeadView>,
+    /// The targets hold another history, so nothing is written to them; null when all is well.
+    pub diverged: Option<DivergenceView>,
     /// Which of its moments can be read and restored; null before its first leader.
     pub recovery_window: Option<RecoveryWindowView>,
     /// The targets of its backups, as the answering replica sees them.
@@ -182,11 +217,13 @@ fn head_view(head: Head) -> HeadView {
         sequence: head.position.sequence.0,
         time: head.position.time.to_string(),
         journal: head.journal.into_iter().map(Into::into).collect(),
+        damage: head.damage.into_iter().map(Into::into).collect(),
     }
 }
 
 pub(super) async fn view(app: &App, department: &Department) -> Result<DepartmentView, Problem> {
     let head = app.store.heads.get(&department.name).await?;
+    let diverged = head.as_ref().and_then(divergence_view);
     let recovery_window = match &head {
         Some(head) => Some(window_view(app, head).await?),
         None => None,
@@ -206,6 +243,7 @@ pub(super) async fn view(app: &App, department: &Department) -> Result<Departmen
             missed_slots: department.schedule.missed_slots,
         },
         head: head.map(head_view),
+        diverged,
         recovery_window,
         targets: app.targets.statuses().into_iter().map(Into::into).collect(),
         rev: department.rev.to_string(),

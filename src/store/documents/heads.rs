@@ -2,6 +2,8 @@
 
 use mongodb::bson::{Bson, Document, doc};
 
+use super::damage::read_damage;
+use super::divergence::read_divergence;
 use super::{Fields, binary, date, timestamp};
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Epoch;
@@ -121,5 +123,7 @@ pub(in crate::store) fn read_head(document: &Document) -> Result<Head, StoreErro
         behind_since: fields.opt("behind_since", Fields::time)?,
         // Heads of before the journal have none.
         journal: fields.opt("journal", read_journal)?.unwrap_or_default(),
+        damage: fields.opt("damage", read_damage)?.unwrap_or_default(),
+        diverged: fields.opt("diverged", read_divergence)?,
     })
 }

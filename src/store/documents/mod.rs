@@ -3,7 +3,9 @@
 //! Rule: reading never panics and never repeats a value in an error; what this version did not write is `Corrupt`.
 
 pub(super) mod backups;
+pub(super) mod damage;
 pub(super) mod departments;
+pub(super) mod divergence;
 pub(super) mod extjson;
 pub(super) mod heads;
 pub(super) mod names;

@@ -3,6 +3,7 @@
 use crate::domain::backup::{BackupKind, BackupState};
 use crate::domain::copies::CopyState;
 use crate::domain::department::DepartmentState;
+use crate::domain::divergence::DivergenceCause;
 use crate::domain::restore::{
     Action, ConflictCause, CredentialsPolicy, LockedPolicy, OnConflict, Pass, RestoreMode, RestoreState,
 };
@@ -42,6 +43,7 @@ named!(BackupState {
 });
 named!(CopyState { Present = "present", Owed = "owed", Damaged = "damaged", Missing = "missing" });
 named!(DepartmentState { Active = "active", Deleted = "deleted" });
+named!(DivergenceCause { MongodbRolledBack = "mongodb_rolled_back", AnotherWriter = "another_writer" });
 named!(RestoreMode { Merge = "merge", Exact = "exact" });
 named!(CredentialsPolicy { Keep = "keep", Restore = "restore" });
 named!(LockedPolicy { Keep = "keep", Restore = "restore", Unlock = "unlock" });

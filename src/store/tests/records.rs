@@ -109,7 +109,10 @@ async fn a_head_moves_only_from_its_own_chain() {
     let store: Store = store().await;
     let leadership = leader(&store, 3).await;
     let source = store.source().await.unwrap();
-    let head = store.heads.take(&leadership, &source).await.unwrap();
+    let (head, before) = store.heads.take(&leadership, &source).await.unwrap();
+    assert!(before < leadership.epoch);
+    // The same again is one whose answer was lost.
+    assert_eq!(store.heads.take(&leadership, &source).await.unwrap(), (head.clone(), leadership.epoch));
     assert_eq!((head.position.sequence, head.epoch, &head.source), (Sequence(0), leadership.epoch, &source));
     let to = Position {
         sequence: Sequence(4),

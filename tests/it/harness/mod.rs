@@ -2,8 +2,10 @@
 //!
 //! Rule: `eventually` is the only way to wait; no test sleeps.
 
+pub(crate) mod archived;
 pub(crate) mod changes;
 pub(crate) mod client;
+pub(crate) mod copies;
 pub(crate) mod objects;
 pub(crate) mod parts;
 pub(crate) mod process;

@@ -44,8 +44,69 @@ impl Part {
 
 /// Starts a replica set of one member.
 pub(crate) async fn mongod(folder: &Path, oplog_mb: u32) -> Part {
-    let (port, data) = (free_port(), folder.join("mongod"));
-    std::fs::create_dir_all(&data).expect("make the data folder");
+    let started = bare_mongod(folder, oplog_mb);
+    let admin = admin_of(&started).await;
+    let set = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": started.address() }] };
+    eventually("mongod serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
+    admin.run_command(doc! { "replSetInitiate": set }).await.expect("initiate the replica set");
+    until_primary(&admin).await;
+    started
+}
+
+/// Starts a mongod on a copy of the data of another one, as a replica set of its own with the same identity.
+pub(crate) async fn cloned_mongod(folder: &Path) -> Part {
+    let started = bare_mongod(folder, 128);
+    let admin = admin_of(&started).await;
+    let config = eventually("mongod serves", START, async || {
+        admin.run_command(doc! { "replSetGetConfig": 1 }).await.ok()?.get_document("config").cloned().ok()
+    })
+    .await;
+    let mut config = config;
+    config.insert("members", vec![doc! { "_id": 0, "host": started.address() }]);
+    config.insert("version", config.get_i32("version").expect("have a version") + 1);
+    let reconfigure = doc! { "replSetReconfig": config, "force": true };
+    eventually("it takes its new address", START, async || admin.run_command(reconfigure.clone()).await.ok()).await;
+    until_primary(&admin).await;
+    started
+}
+
+/// Adds a member whose clock is that many seconds ahead to the replica set of another mongod; returns when it can be primary.
+pub(crate) async fn member_ahead(folder: &Path, of: &Part, seconds: u32) -> Part {
+    let plain = bare_command(&folder.join("mongod-ahead"), 128);
+    let mut arguments = vec![
+        format!("LD_PRELOAD={}", variable("ROLLKEEPER_TEST_FAKETIME")),
+        format!("FAKETIME=+{seconds}s"),
+        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+        variable("ROLLKEEPER_TEST_MONGOD"),
+    ];
+    arguments.extend(plain.1);
+    let started = Part::start("/usr/bin/env".into(), arguments, folder.join("mongod-ahead.log"), plain.0);
+    let admin = admin_of(&started).await;
+    eventually("the member serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
+    let primary = admin_of(of).await;
+    let config = primary.run_command(doc! { "replSetGetConfig": 1 }).await.expect("read the configuration");
+    let mut config = config.get_document("config").expect("have one").clone();
+    config
+        .insert("members", vec![doc! { "_id": 0, "host": of.address() }, doc! { "_id": 1, "host": started.address() }]);
+    config.insert("version", config.get_i32("version").expect("have a version") + 1);
+    primary.run_command(doc! { "replSetReconfig": config }).await.expect("add the member");
+    eventually("the member is secondary", START, async || {
+        let hello = admin.run_command(doc! { "hello": 1 }).await.ok()?;
+        hello.get_bool("secondary").unwrap_or(false).then_some(())
+    })
+    .await;
+    started
+}
+
+fn bare_mongod(folder: &Path, oplog_mb: u32) -> Part {
+    let (port, arguments) = bare_command(&folder.join("mongod"), oplog_mb);
+    Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join("mongod.log"), port)
+}
+
+/// A free port, and the arguments of a mongod of a set that listens there.
+fn bare_command(data: &Path, oplog_mb: u32) -> (u16, Vec<String>) {
+    let port = free_port();
+    std::fs::create_dir_all(data).expect("make the data folder");
     // Nothing is forgotten that no checkpoint has, so a short memory needs checkpoints often.
     let checkpoint_every = if oplog_mb < 128 { 1 } else { 60 };
     let line = format!(
@@ -55,19 +116,22 @@ pub(crate) async fn mongod(folder: &Path, oplog_mb: u32) -> Part {
     );
     let mut arguments: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
     arguments.push(data.display().to_string());
-    let started = Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join("mongod.log"), port);
+    (port, arguments)
+}
 
-    let uri = format!("mongodb://127.0.0.1:{port}/?directConnection=true&serverSelectionTimeoutMS=500");
-    let admin = mongodb::Client::with_uri_str(uri).await.expect("make a client").database("admin");
-    let set = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": started.address() }] };
-    eventually("mongod serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
-    admin.run_command(doc! { "replSetInitiate": set }).await.expect("initiate the replica set");
+/// The `admin` database of one mongod, whatever its state in its set.
+pub(crate) async fn admin_of(mongod: &Part) -> mongodb::Database {
+    let uri = format!("mongodb://{}/?directConnection=true&serverSelectionTimeoutMS=500", mongod.address());
+    mongodb::Client::with_uri_str(uri).await.expect("make a client").database("admin")
+}
+
+/// Waits until a mongod takes writes.
+pub(crate) async fn until_primary(admin: &mongodb::Database) {
     eventually("mongod is primary", START, async || {
         let hello = admin.run_command(doc! { "hello": 1 }).await.ok()?;
         hello.get_bool("isWritablePrimary").unwrap_or(false).then_some(())
     })
     .await;
-    started
 }
 
 /// Starts a ZooKeeper of one server.

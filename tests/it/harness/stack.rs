@@ -90,7 +90,7 @@ impl Stack {
         assert!(done.status.success(), "migrate: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    fn add_replica(&mut self, settings: &Settings, index: usize) {
+    pub(super) fn add_replica(&mut self, settings: &Settings, index: usize) {
         let (id, port) = (format!("r{}", index + 1), parts::free_port());
         let config = self.folder.path().join(format!("{id}.toml"));
         std::fs::write(&config, settings.toml(&self.place, self.folder.path(), index, port)).expect("write a file");
@@ -98,7 +98,7 @@ impl Stack {
         self.replicas.push(Replica::start(id, url, &self.token, &settings.binary, config));
     }
 
-    async fn is_ready(&self, client: &Client) -> bool {
+    pub(super) async fn is_ready(&self, client: &Client) -> bool {
         let answer = client.try_send(reqwest::Method::GET, "/readyz", &[], None).await;
         answer.is_ok_and(|answer| answer.status == 200)
     }

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::errors::hide;
 use super::{WITHIN, cursors, gaps, head, sync};
+use crate::harness::archived::journal_of;
 use crate::harness::changes::{Change as Written, Changes};
 use crate::harness::settings::Settings;
 use crate::harness::{Stack, eventually};
-use crate::journal::journal_of;
 use crate::model::{create, write_on};
 
 /// Insists that the journal on the first target is exactly what was written, in its order.

@@ -1,0 +1,79 @@
+//! Two mongods whose clocks differ change places as primary: the time of a department never goes back.
+
+use std::time::Duration;
+
+use mongodb::bson::doc;
+use reqwest::Method;
+use rollkeeper::domain::clock::Timestamp;
+use rollkeeper::domain::history::Change;
+use serde_json::json;
+
+use crate::harness::archived::times_of;
+use crate::harness::parts::{Part, admin_of, member_ahead, until_primary};
+use crate::harness::records::hash_number;
+use crate::harness::settings::Settings;
+use crate::harness::{Stack, eventually};
+
+const SOON: Duration = Duration::from_mins(1);
+const AHEAD: u32 = 40;
+
+/// Makes another member the primary.
+async fn step_down(from: &Part, to: &Part) {
+    let (from, to) = (admin_of(from).await, admin_of(to).await);
+    // The connection may be closed before it answers.
+    let _ = from.run_command(doc! { "replSetStepDown": 60, "secondaryCatchUpPeriodSecs": 30 }).await;
+    // It may stand again at once.
+    let _ = from.run_command(doc! { "replSetFreeze": 0 }).await;
+    until_primary(&to).await;
+}
+
+async fn write(stack: &Stack, word: &str) {
+    for n in 0..5 {
+        let body =
+            json!({ "id": format!("{word}-{n}"), "name": format!("{word} {n}"), "password_hash": hash_number(n) });
+        eventually("the user is there", SOON, async || {
+            // One whose outcome was not known is there at the second attempt.
+            let status = stack.client().post("/users", body.clone()).await.status;
+            (status == 201 || status == 409).then_some(())
+        })
+        .await;
+    }
+    eventually("a receipt", SOON, async || {
+        let answer = stack.client().send(Method::POST, "/departments/default/sync", &[], None).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
+
+/// The times of the users whose ids begin with a word.
+fn times(all: &[(Change, Timestamp)], word: &str) -> Vec<i64> {
+    let of_word = |change: &Change| matches!(change, Change::Put(user) if user.id.as_str().starts_with(word));
+    all.iter().filter(|(change, _)| of_word(change)).map(|(_, at)| at.as_millis()).collect()
+}
+
+#[tokio::test]
+async fn time_does_not_go_back_when_a_primary_whose_clock_is_ahead_is_followed_by_one_whose_is_not() {
+    let stack = Stack::start(Settings { own_mongod: true, ..Settings::default() }).await;
+    let first = stack.mongod.as_ref().expect("have a mongod");
+    let ahead = member_ahead(stack.folder.path(), first, AHEAD).await;
+    write(&stack, "first").await;
+    step_down(first, &ahead).await;
+    write(&stack, "ahead").await;
+    step_down(&ahead, first).await;
+    write(&stack, "again").await;
+
+    let all = times_of(&stack);
+    let (first, ahead, again) = (times(&all, "first"), times(&all, "ahead"), times(&all, "again"));
+    assert_eq!((first.len(), ahead.len(), again.len()), (5, 5, 5), "{all:?}");
+    assert!(ahead[0] - first[4] >= 30_000, "the clocks differ: {first:?} {ahead:?}");
+    assert!(all.is_sorted_by_key(|(_, at)| *at), "{first:?} {ahead:?} {again:?}");
+    // Its own clock says less, and counts for nothing.
+    let read = async |id: &str, at: i64| {
+        let at = Timestamp::from_millis(at).to_string();
+        stack.client().get(&format!("/users/{id}?at={at}")).await.status.as_u16()
+    };
+    assert_eq!(read("first-4", first[4]).await, 200);
+    assert_eq!(read("again-0", ahead[0] - 1).await, 404);
+    assert_eq!(read("ahead-4", ahead[4]).await, 200);
+    assert_eq!(read("again-4", again[4]).await, 200);
+}
