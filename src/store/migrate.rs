@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use mongodb::Collection;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 
 use super::error::{command_code, read, write};
 use super::{Store, StoreError};
@@ -75,6 +75,9 @@ impl Store {
             write(migrations.insert_one(record)).await?;
             fresh.push(name.to_owned());
         }
+        if !self.source().await?.has_users() {
+            self.mend_users().await?;
+        }
         let department = Department {
             name: DepartmentName::default_department(),
             policy: default_policy.clone(),
@@ -91,6 +94,29 @@ impl Store {
             }
         }
         Ok(fresh)
+    }
+
+    /// Gives the users what the migrations gave them, after somebody dropped them: the collection, its validator, its
+    /// indexes. What is there already stays.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer, or refuses an index because of users that were written without it.
+    pub async fn mend_users(&self) -> Result<(), StoreError> {
+        const USERS: &str = "users";
+        for (name, text) in MIGRATIONS {
+            for command in commands_of(name, text)? {
+                if command.values().next().and_then(Bson::as_str) != Some(USERS) {
+                    continue;
+                }
+                // One that a write has made by accident has no validator.
+                let validator = command.get_document("validator").ok().cloned();
+                self.apply(command).await?;
+                if let Some(validator) = validator {
+                    self.apply(doc! { "collMod": USERS, "validator": validator }).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn apply(&self, command: Document) -> Result<(), StoreError> {

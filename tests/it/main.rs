@@ -36,6 +36,7 @@ mod retention;
 mod retention_journal;
 mod schedule;
 mod shutdown;
+mod streams;
 mod tidy;
 mod told;
 mod users;

@@ -14,9 +14,9 @@ use crate::harness::{Stack, eventually};
 
 /// Settings of a stack that prunes within seconds.
 fn pruning() -> Settings {
-    let backup_extra =
+    let backup =
         ", prune_every = \"1s\", prune_grace = \"1s\", journal_every = \"100ms\", idle_head_every = \"1s\"".to_owned();
-    Settings { chunk_records: 16, backup_extra, ..Settings::default() }
+    Settings { chunk_records: 16, backup, ..Settings::default() }
 }
 
 /// A retention policy that keeps only what is named here, and nothing by its age.
@@ -195,7 +195,7 @@ async fn a_held_backup_stays_until_it_is_released_and_every_target_hears_of_both
 
 #[tokio::test]
 async fn a_backup_is_deleted_on_request_unless_something_needs_it() {
-    let stack = Stack::start(Settings { backup_extra: pruning().backup_extra, ..pruning() }).await;
+    let stack = Stack::start(Settings { backup: pruning().backup, ..pruning() }).await;
     stack.first_slot_done("default").await;
     stack.create_users("default", 40).await;
     let made = backups(&stack, 3).await;
@@ -250,7 +250,7 @@ async fn a_target_that_was_away_gets_its_deletions_when_it_is_back_and_delays_no
 async fn a_planted_object_is_never_believed_and_goes_as_an_orphan_after_the_grace_period() {
     let grace =
         ", prune_every = \"1s\", prune_grace = \"4s\", journal_every = \"100ms\", idle_head_every = \"1s\"".to_owned();
-    let stack = Stack::start(Settings { backup_extra: grace, ..pruning() }).await;
+    let stack = Stack::start(Settings { backup: grace, ..pruning() }).await;
     stack.first_slot_done("default").await;
     stack.create_users("default", 40).await;
     let made = backups(&stack, 1).await;

@@ -13,10 +13,10 @@ use crate::harness::{Stack, eventually};
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FtcGxlLXNhbHQtMDE$1rBUU2jrGMzPeKRYNGndy8ozvtm05CBFs59hxa/MB5k";
 
 fn settings(extra: &str) -> Settings {
-    let backup_extra = format!(
+    let backup = format!(
         ", prune_every = \"1s\", prune_grace = \"1s\", journal_every = \"50ms\", idle_head_every = \"1s\"{extra}"
     );
-    Settings { chunk_records: 16, backup_extra, ..Settings::default() }
+    Settings { chunk_records: 16, backup, ..Settings::default() }
 }
 
 /// First and last change of each segment of the default department on a target, in order.
