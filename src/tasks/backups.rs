@@ -41,7 +41,7 @@ pub(super) async fn run(leading: Leading) {
 
 async fn take_all(leading: &Leading) -> Result<(), Halt> {
     for backup in leading.parts.store.backups.open(&leading.leadership.department).await? {
-        match take(leading, backup.clone()).await {
+        match Box::pin(take(leading, backup.clone())).await {
             Ok(()) => leading.pokes.catch_up.notify_one(),
             Err(Halt::Failed(cause, copies)) => fail(leading, backup, cause, &copies).await?,
             Err(halt) => return Err(halt),
