@@ -15,6 +15,7 @@ mod halt;
 mod lane;
 mod leader;
 mod level;
+mod member;
 mod renames;
 mod restores;
 mod schedule;
