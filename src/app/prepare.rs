@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use super::App;
 use crate::backup::{BackupError, Repository};
 use crate::domain::cause::chain;
-use crate::domain::department::Policy;
 use crate::domain::ids::DepartmentName;
 use crate::store::StoreError;
 
@@ -47,8 +46,7 @@ impl App {
     /// As `Store::check` and `Store::migrate`.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         self.store.check().await?;
-        // The configuration was checked; a policy that is not valid cannot come this far.
-        let policy = Policy { backup_every: self.config.backup.backup_every };
+        let policy = self.config.backup.policy();
         self.store.migrate(&policy, self.clock.now()).await
     }
 

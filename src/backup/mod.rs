@@ -8,23 +8,28 @@ pub mod changes;
 pub mod chunker;
 pub mod error;
 pub mod fanout;
+mod fold;
 mod gather;
 pub mod journal;
 pub mod journal_read;
 pub mod manifest;
 mod marker;
+pub mod merging;
 pub mod merkle;
+mod overlay;
 pub mod past;
 pub mod patch;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+pub mod prune;
 mod read_back;
 pub mod record;
 pub mod repair;
 pub mod repository;
 pub mod seal;
 pub mod segment;
+mod shared_base;
 pub mod snapshot;
 pub mod state;
 #[cfg(test)]
@@ -33,8 +38,10 @@ mod state_tests;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 pub mod verify;
 pub mod word;
+mod word_read;
 pub mod write;
 
 pub use error::BackupError;

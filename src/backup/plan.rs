@@ -13,6 +13,7 @@ use futures::{Stream, StreamExt};
 use super::BackupError;
 use super::changes::Few;
 use super::manifest::ChunkRef;
+use super::shared_base::SharedBase;
 use super::state::State;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::UserId;
@@ -58,10 +59,41 @@ impl Side {
     }
 }
 
+/// Both sides of the merge.
+enum Sides {
+    /// Each read by itself.
+    Apart(Box<(Side, Side)>),
+    /// They begin with the same snapshot, and only what was touched since can differ.
+    Shared(Box<SharedBase>),
+}
+
+impl Sides {
+    /// The next id that either side has, or that may differ.
+    async fn next(&mut self) -> Result<Option<(Option<User>, Option<User>)>, BackupError> {
+        let (wanted, live) = match self {
+            Self::Shared(shared) => {
+                if shared.ready.is_empty() {
+                    Box::pin(shared.read_on()).await?;
+                }
+                return Ok(shared.ready.pop_front());
+            }
+            Self::Apart(sides) => (&mut sides.0, &mut sides.1),
+        };
+        let (take_wanted, take_live) = match (&wanted.next, &live.next) {
+            (None, None) => return Ok(None),
+            (Some(_), None) => (true, false),
+            (None, Some(_)) => (false, true),
+            (Some(wanted), Some(live)) => (wanted.id <= live.id, live.id <= wanted.id),
+        };
+        let wanted = if take_wanted { wanted.advance().await? } else { None };
+        let live = if take_live { live.advance().await? } else { None };
+        Ok(Some((wanted, live)))
+    }
+}
+
 /// The merge of a wanted and a live state under a request.
 pub struct Comparison {
-    wanted: Side,
-    live: Side,
+    sides: Sides,
     request: RestoreRequest,
     selected: Option<BTreeSet<UserId>>,
     /// Records of the chunks that both sides share, which are not read.
@@ -87,6 +119,13 @@ impl Comparison {
         request: &RestoreRequest,
         after: Option<&UserId>,
     ) -> Result<Self, BackupError> {
+        if only_differences(request)
+            && let Some(shared) = SharedBase::of(wanted, live, after)
+        {
+            let sides = Sides::Shared(Box::new(shared));
+            let (selected, missing) = (None, BTreeSet::new());
+            return Ok(Self { sides, request: request.clone(), selected, shared_records: 0, missing });
+        }
         let shared = shared_digests(wanted, live, request);
         let selected: Option<BTreeSet<UserId>> = request.users.as_ref().map(|ids| ids.iter().cloned().collect());
         let sorted: Option<Vec<&UserId>> = selected.as_ref().map(|ids| ids.iter().collect());
@@ -103,8 +142,7 @@ impl Comparison {
         let shared_records =
             chunks.filter(|chunk| shared.contains(chunk.digest.as_str())).map(|chunk| chunk.records).sum();
         Ok(Self {
-            wanted: wanted_side,
-            live: live_side,
+            sides: Sides::Apart(Box::new((wanted_side, live_side))),
             request: request.clone(),
             missing: selected.clone().unwrap_or_default(),
             selected,
@@ -118,14 +156,7 @@ impl Comparison {
     /// When a chunk of either state cannot be read and verified.
     pub async fn next(&mut self) -> Result<Option<Compared>, BackupError> {
         loop {
-            let (take_wanted, take_live) = match (&self.wanted.next, &self.live.next) {
-                (None, None) => return Ok(None),
-                (Some(_), None) => (true, false),
-                (None, Some(_)) => (false, true),
-                (Some(wanted), Some(live)) => (wanted.id <= live.id, live.id <= wanted.id),
-            };
-            let wanted = if take_wanted { self.wanted.advance().await? } else { None };
-            let live = if take_live { self.live.advance().await? } else { None };
+            let Some((wanted, live)) = self.sides.next().await? else { return Ok(None) };
             if let (Some(selected), Some(user)) = (&self.selected, wanted.as_ref().or(live.as_ref()))
                 && !selected.contains(&user.id)
             {
@@ -135,6 +166,14 @@ impl Comparison {
                 self.missing.remove(&wanted.id);
             }
             return Ok(Some(compare(wanted, live, &self.request)));
+        }
+    }
+
+    /// Records that are the same on both sides and were not shown; complete at the end.
+    fn passed_over(&self) -> u64 {
+        match &self.sides {
+            Sides::Apart(..) => self.shared_records,
+            Sides::Shared(shared) => shared.untouched(),
         }
     }
 
@@ -152,10 +191,15 @@ impl Comparison {
     }
 }
 
+/// Whether a record that is the same on both sides stays out of the plan.
+fn only_differences(request: &RestoreRequest) -> bool {
+    request.locked != LockedPolicy::Unlock && request.users.is_none()
+}
+
 /// Digests of the chunks that both sides have. Equal digests are equal records up to rev, version and `updated_at`, so
 /// nothing is to be done about them, unless the request changes records that are as they were.
 fn shared_digests<'a>(wanted: &'a State, live: &State, request: &RestoreRequest) -> HashSet<&'a str> {
-    if request.locked == LockedPolicy::Unlock || request.users.is_some() {
+    if !only_differences(request) {
         return HashSet::new();
     }
     let same: HashSet<&str> = live.chunks().iter().map(|chunk| chunk.digest.as_str()).collect();
@@ -188,7 +232,6 @@ pub async fn plan(
     };
     let mut hasher = blake3::Hasher::new_derive_key("rollkeeper 2026 restore plan");
     let mut comparison = Comparison::open(wanted, live, request, None).await?;
-    plan.unchanged = comparison.shared_records;
     let mut few = Few::default();
     while let Some(compared) = comparison.next().await? {
         match compared {
@@ -207,6 +250,7 @@ pub async fn plan(
             }
         }
     }
+    plan.unchanged += comparison.passed_over();
     plan.missing_users = comparison.missing.into_iter().collect();
     hasher.finalize().to_hex()[..32].clone_into(&mut plan.hash);
     Ok((plan, few.changes))

@@ -15,8 +15,10 @@ pub enum Scope {
     DepartmentsWrite,
     /// Read backups.
     BackupsRead,
-    /// Start backups.
+    /// Start, hold and release backups.
     BackupsWrite,
+    /// Delete backups.
+    BackupsDelete,
     /// Read restores.
     RestoresRead,
     /// Start, apply and cancel restores.
@@ -27,13 +29,14 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UsersRead,
         Self::UsersWrite,
         Self::DepartmentsRead,
         Self::DepartmentsWrite,
         Self::BackupsRead,
         Self::BackupsWrite,
+        Self::BackupsDelete,
         Self::RestoresRead,
         Self::RestoresWrite,
         Self::ClusterRead,
@@ -48,6 +51,7 @@ impl Scope {
             Self::DepartmentsWrite => "departments:write",
             Self::BackupsRead => "backups:read",
             Self::BackupsWrite => "backups:write",
+            Self::BackupsDelete => "backups:delete",
             Self::RestoresRead => "restores:read",
             Self::RestoresWrite => "restores:write",
             Self::ClusterRead => "cluster:read",

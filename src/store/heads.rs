@@ -5,7 +5,9 @@ use mongodb::options::ReturnDocument;
 use mongodb::{Collection, Database};
 
 use super::StoreError;
-use super::documents::heads::{fresh_head, journal_array, position_document, read_head, source_document};
+use super::documents::heads::{
+    fresh_head, journal_array, place_document, position_document, read_head, source_document,
+};
 use super::documents::{cluster_time_of, date, opt_date, timestamp};
 use super::error::{read, write};
 use super::fences::exact_epoch;
@@ -13,6 +15,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Leadership;
 use crate::domain::history::{Chain, ClusterTime, Head, JournalCopy, Position, Source};
 use crate::domain::ids::DepartmentName;
+use crate::domain::window::Place;
 
 /// The `heads` collection.
 #[derive(Debug, Clone)]
@@ -117,6 +120,17 @@ impl Heads {
             Some(head) => read_head(&head),
             None => Err(StoreError::Fenced(leadership.epoch)),
         }
+    }
+
+    /// Moves the beginning of the whole history, if the head still has this epoch. Nothing before it is offered any more.
+    ///
+    /// # Errors
+    /// `Fenced` when it has not.
+    pub async fn set_begin(&self, leadership: &Leadership, begin: Place) -> Result<(), StoreError> {
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let update = doc! { "$set": { "begin": place_document(begin) } };
+        let done = write(self.heads.update_one(filter, update)).await?;
+        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
     }
 
     /// Records since when captured changes wait for the write quorum, if the head still has this epoch.

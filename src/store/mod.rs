@@ -5,13 +5,16 @@
 
 pub mod backups;
 pub mod barriers;
+pub mod condemned;
 pub mod departments;
 mod documents;
 pub mod error;
 pub mod fences;
 pub mod heads;
+pub mod kept;
 mod lost_heads;
 pub mod migrate;
+pub mod rebuild;
 pub mod repository;
 pub mod restore_batches;
 pub mod restores;
@@ -53,6 +56,10 @@ pub struct Store {
     pub departments: departments::Departments,
     /// Backup jobs and the catalogue of backups.
     pub backups: backups::Backups,
+    /// Backups as retention sees them.
+    pub kept: kept::Kept,
+    /// Names that nothing may refer to any more.
+    pub condemned: condemned::Condemned,
     /// Sync barriers.
     pub barriers: barriers::Barriers,
     /// Restore jobs.
@@ -77,6 +84,8 @@ impl Store {
             users: users::Users::new(&database),
             departments: departments::Departments::new(&database),
             backups: backups::Backups::new(&database),
+            kept: kept::Kept::new(&database),
+            condemned: condemned::Condemned::new(&database),
             barriers: barriers::Barriers::new(&database),
             restores: restores::Restores::new(&database),
             restore_batches: restore_batches::RestoreBatches::new(&database),

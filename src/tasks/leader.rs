@@ -11,7 +11,7 @@ use super::Parts;
 use super::follower::Follower;
 use super::halt::Halt;
 use super::stream::Hub;
-use super::{archive, backups, catch_up, follow, restores, schedule};
+use super::{archive, backups, catch_up, follow, prune, restores, schedule};
 use crate::backup::Repository;
 use crate::cluster::{Claim, Lease, Verdict};
 use crate::domain::cause::{Cause, chain};
@@ -49,6 +49,8 @@ pub(super) struct Pokes {
     pub(super) restores: Notify,
     pub(super) schedule: Notify,
     pub(super) catch_up: Notify,
+    pub(super) prune: Notify,
+    pub(super) settle: Notify,
 }
 
 impl Leading {
@@ -184,6 +186,7 @@ async fn run_tasks(leading: &Leading, hub: Hub) {
         tracker.spawn(backups::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(restores::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(catch_up::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(prune::run(leading.clone()).instrument(span.clone())),
     ];
     let _ = futures::future::select_all(tasks).await;
     leading.give_up();

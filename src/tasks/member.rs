@@ -70,6 +70,8 @@ fn wake(leading: &Leading, event: &TailEvent) {
         TailKind::Backup { .. } => {
             leading.pokes.backups.notify_one();
             leading.pokes.restores.notify_one();
+            leading.pokes.prune.notify_one();
+            leading.pokes.settle.notify_waiters();
         }
         TailKind::Restore => leading.pokes.restores.notify_one(),
         TailKind::Barrier(_) => leading.pokes.archive.notify_one(),

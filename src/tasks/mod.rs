@@ -1,5 +1,5 @@
 //! What a leader runs, for each department that it leads: follow the changes, keep the schedule, take backups, carry
-//! out restores, catch up owed copies.
+//! out restores, catch up owed copies, prune.
 //!
 //! Rules: a task takes no input but the state in MongoDB, so a crash, a restart and a new leader use the same path as
 //! the happy case; the lease is asked before every step; a refused fence ends everything at once.
@@ -16,10 +16,14 @@ mod lane;
 mod leader;
 mod level;
 mod member;
+mod merge;
+mod prune;
 mod renames;
 mod restores;
 mod schedule;
+mod settle;
 mod stream;
+mod sweep;
 
 use std::sync::Arc;
 

@@ -81,7 +81,7 @@ impl Stack {
         stack
     }
 
-    /// Runs `rollkeeper migrate`.
+    /// Runs `rollkeeper migrate` for the database and the chroot of its place.
     pub(crate) fn migrate(&self, settings: &Settings) {
         let config = self.folder.path().join("migrate.toml");
         std::fs::write(&config, settings.toml(&self.place, self.folder.path(), 0, 0)).expect("write a file");
