@@ -7,8 +7,8 @@ use tracing::warn;
 use super::Parts;
 use super::archive;
 use super::halt::Halt;
-use super::lane::Left;
 use super::leader::{Leading, RETRY_AFTER};
+use super::member::Left;
 use super::stream::Hub;
 use crate::domain::cause::chain;
 use crate::domain::epoch::{Epoch, Leadership};
@@ -56,7 +56,7 @@ async fn follow(leading: &Leading, hub: &Hub, asked: &mut bool) -> Result<(), Ha
     match place.left.await {
         Ok(Left::Full) => {
             leading.pokes.archive.notify_one();
-            leading.follower.until_below(leading.parts.config.backup.segment_bytes).await;
+            leading.follower.until_taken().await;
             Ok(())
         }
         Ok(Left::Broken(cause)) => {

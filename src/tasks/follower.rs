@@ -4,7 +4,8 @@
 //! Rule: a cut never lies inside a MongoDB transaction.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -21,6 +22,10 @@ use crate::store::tail::{TailEvent, TailKind};
 const MARKERS_MAX: usize = 64;
 /// Bytes of lines in memory, in segments, before the stream brings no more.
 const SEGMENTS_WAITING_MAX: usize = 4;
+/// Bytes of lines in memory, of all departments of a replica, before those that hold much of it take no more.
+const ROOM: usize = 32 << 20;
+/// What each department may hold then.
+const FAIR_SHARE: usize = 256 << 10;
 /// Longest wait for a marker: past this the stream is stuck, and the backup is tried anew.
 const MARKER_WAIT_MAX: Duration = Duration::from_mins(1);
 
@@ -30,6 +35,26 @@ pub(super) struct Follower {
     state: Mutex<State>,
     moved: Notify,
     taken: Notify,
+    room: Arc<Room>,
+}
+
+/// The bytes of lines that all departments of a replica hold in memory. Many that wait for the same dead target must not
+/// hold as much each as one that waits alone.
+#[derive(Debug, Default)]
+pub(super) struct Room(AtomicUsize);
+
+impl Room {
+    fn enter(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn leave(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= ROOM
+    }
 }
 
 #[derive(Debug)]
@@ -100,8 +125,8 @@ pub(super) struct Run {
 }
 
 impl Follower {
-    pub(super) fn new(position: Position) -> Self {
-        Self { state: Mutex::new(State::at(position)), moved: Notify::new(), taken: Notify::new() }
+    pub(super) fn new(position: Position, room: Arc<Room>) -> Self {
+        Self { state: Mutex::new(State::at(position)), moved: Notify::new(), taken: Notify::new(), room }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -129,6 +154,7 @@ impl Follower {
     pub(super) fn restart(&self, position: Position) {
         {
             let mut state = self.lock();
+            self.room.leave(state.lines.len());
             *state = State { restarts: state.restarts + 1, ..State::at(position) };
         }
         self.moved.notify_waiters();
@@ -161,6 +187,7 @@ impl Follower {
                     position.chain = repository.chain_after(&position.chain, &line);
                     state.lines.extend_from_slice(&line);
                     state.lines.push(b'\n');
+                    self.room.enter(line.len() + 1);
                     state.compare();
                 }
                 TailKind::Backup { marker: Some(marker) } => {
@@ -216,6 +243,7 @@ impl Follower {
         let end = state.cut.clone();
         let begin = std::mem::replace(&mut state.begin, end.clone());
         drop(state);
+        self.room.leave(lines.len());
         self.taken.notify_waiters();
         Some(Run { begin, end, lines })
     }
@@ -227,14 +255,15 @@ impl Follower {
 
     /// Whether so much waits that the stream should bring no more: a slow target makes lag, and memory does not grow.
     pub(super) fn is_full(&self, segment_bytes: usize) -> bool {
-        self.waiting() >= segment_bytes.saturating_mul(SEGMENTS_WAITING_MAX)
+        let waiting = self.waiting();
+        waiting >= segment_bytes.saturating_mul(SEGMENTS_WAITING_MAX) || (self.room.is_full() && waiting >= FAIR_SHARE)
     }
 
-    /// Waits while so many bytes or more could be taken.
-    pub(super) async fn until_below(&self, bytes: usize) {
+    /// Waits until everything that could be taken is.
+    pub(super) async fn until_taken(&self) {
         loop {
             let taken = self.taken.notified();
-            if self.waiting() < bytes {
+            if self.waiting() == 0 {
                 return;
             }
             taken.await;
@@ -281,5 +310,12 @@ impl Follower {
             Ok(None) => Err(Halt::Later("the history started a new timeline meanwhile".to_owned())),
             Err(_) => Err(Halt::Later("the change stream did not show the marker of the backup".to_owned())),
         }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let held = self.lock().lines.len();
+        self.room.leave(held);
     }
 }

@@ -7,15 +7,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::leader::{Leading, RETRY_AFTER};
+use super::leader::RETRY_AFTER;
+use super::member::{Left, Member, Seat};
 use crate::domain::cause::chain;
 use crate::domain::history::{ClusterTime, StreamToken};
 use crate::domain::ids::DepartmentName;
-use crate::store::tail::{Start, Tail, TailEvent, TailKind, TailStream, TokenPlace};
+use crate::store::tail::{Tail, TailEvent, TailKind, TailStream, TokenPlace};
 
 /// How long a step of the change stream may take at first.
 const PATIENCE_FIRST: Duration = Duration::from_secs(5);
@@ -23,44 +23,6 @@ const PATIENCE_FIRST: Duration = Duration::from_secs(5);
 const PATIENCE_MAX: Duration = Duration::from_mins(10);
 /// How often a busy stream, which is never idle, moves the departments that nothing happens to.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// Why a department left the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
-    /// Its changes wait for the archiver; it may come back when they are fewer.
-    Full,
-    /// Its history cannot go on, for this reason.
-    Broken(&'static str),
-}
-
-/// A department in the stream.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) leading: Leading,
-    /// Told when the stream is open for the first time.
-    pub(super) opened: Option<oneshot::Sender<()>>,
-    /// Told when it leaves; closed when its leadership has ended.
-    pub(super) left: oneshot::Sender<Left>,
-}
-
-impl Member {
-    /// Where it goes on; none when its token is not one of a change stream.
-    pub(super) fn start(&self) -> Option<Start> {
-        Start::of(&self.leading.follower.position())
-    }
-
-    fn leave(self, why: Left) {
-        // Nobody listens once the leadership has ended.
-        let _ = self.left.send(why);
-    }
-}
-
-#[derive(Debug)]
-struct Seat {
-    member: Member,
-    /// Whatever lies before it has been told.
-    start: Start,
-}
 
 /// An event that took the users away, while it is looked whether the whole database went with them.
 #[derive(Debug)]
@@ -254,19 +216,8 @@ impl Lane {
     fn deliver(&mut self, event: &TailEvent) {
         let Some(department) = &event.department else { return };
         let Some(seat) = self.seats.get(department).filter(|seat| !seat.start.is_past(event)) else { return };
-        let leading = &seat.member.leading;
-        if event.kind == TailKind::Unreadable {
-            return self.dismiss(&department.clone(), Left::Broken("unreadable_event"));
-        }
-        leading.follower.take_in(&leading.repository, event);
-        wake(leading, event);
-        let segment_bytes = leading.parts.config.backup.segment_bytes;
-        if leading.follower.waiting() >= segment_bytes {
-            leading.pokes.archive.notify_one();
-        }
-        if leading.follower.is_full(segment_bytes) {
-            info!(%department, "its changes wait for the targets: it leaves the change stream until they are fewer");
-            self.dismiss(&department.clone(), Left::Full);
+        if let Some(why) = seat.member.take_in(event) {
+            self.dismiss(&department.clone(), why);
         }
     }
 
@@ -334,25 +285,5 @@ impl Lane {
         for department in lost {
             self.dismiss(&department, Left::Broken(reason));
         }
-    }
-}
-
-fn wake(leading: &Leading, event: &TailEvent) {
-    match event.kind {
-        TailKind::Backup { .. } => {
-            leading.pokes.backups.notify_one();
-            leading.pokes.restores.notify_one();
-            leading.pokes.prune.notify_one();
-            leading.pokes.settle.notify_waiters();
-        }
-        TailKind::Restore => leading.pokes.restores.notify_one(),
-        TailKind::Barrier(_) => leading.pokes.archive.notify_one(),
-        TailKind::Department => leading.pokes.schedule.notify_one(),
-        TailKind::User(_)
-        | TailKind::Other
-        | TailKind::Unreadable
-        | TailKind::Gone(_)
-        | TailKind::Idle
-        | TailKind::Broken(_) => {}
     }
 }

@@ -117,7 +117,7 @@ async fn work(parts: Parts, hub: Hub, claim: Claim) -> bool {
     info!("leads the department");
     let opened = tokio::select! {
         () = ended.cancelled() => None,
-        opened = open(&parts, &leadership, &lease, &ended) => opened.ok(),
+        opened = open(&parts, &hub, &leadership, &lease, &ended) => opened.ok(),
     };
     if let Some(leading) = opened {
         match Box::pin(divergence::settle(&leading)).await {
@@ -148,6 +148,7 @@ async fn claim_fence(parts: &Parts, leadership: &Leadership, zxid: i64, lease: &
 /// Waits for the repository, takes the head and opens the follower.
 async fn open(
     parts: &Parts,
+    hub: &Hub,
     leadership: &Leadership,
     lease: &Lease,
     ended: &CancellationToken,
@@ -179,7 +180,7 @@ async fn open(
         clear: watch::Sender::new(false),
         archived: watch::Sender::new(head.position.sequence),
         trouble: watch::Sender::new(None),
-        follower: Arc::new(Follower::new(head.position.clone())),
+        follower: Arc::new(Follower::new(head.position.clone(), Arc::clone(&hub.room))),
         head: Arc::new(Mutex::new(head)),
         pokes: Arc::default(),
     })

@@ -16,6 +16,7 @@ mod halt;
 mod lane;
 mod leader;
 mod level;
+mod member;
 mod merge;
 mod prune;
 mod rebase;

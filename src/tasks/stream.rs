@@ -2,15 +2,18 @@
 //!
 //! Rule: whoever comes from far behind catches up in a stream beside the shared one first, so that it delays nobody.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::follower::Room;
 use super::halt::Halt;
-use super::lane::{Lane, Left, Member};
+use super::lane::Lane;
 use super::leader::Leading;
+use super::member::{Left, Member};
 use crate::domain::history::ClusterTime;
 use crate::store::tail::Tail;
 
@@ -29,6 +32,8 @@ const CATCH_UPS_MAX: usize = 2;
 #[derive(Debug, Clone)]
 pub(super) struct Hub {
     joins: mpsc::UnboundedSender<Member>,
+    /// What the departments of this replica hold in memory together.
+    pub(super) room: Arc<Room>,
 }
 
 /// A department's place in the stream.
@@ -44,7 +49,7 @@ impl Hub {
     /// A hub, and what has to run for it; that ends when no clone of the hub is left.
     pub(super) fn new(tail: Tail) -> (Self, impl Future<Output = ()> + Send) {
         let (joins, joining) = mpsc::unbounded_channel();
-        (Self { joins }, run(tail, joining))
+        (Self { joins, room: Arc::default() }, run(tail, joining))
     }
 
     /// Asks for a place in the stream, behind the follower's position.

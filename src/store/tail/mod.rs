@@ -27,6 +27,9 @@ pub use token::{Start, TokenPlace};
 /// How long the server waits for an event before it says that there is none.
 const AWAIT_MAX: Duration = Duration::from_millis(500);
 
+/// Events that the server gives at a time, so that a batch of a busy stream stays small in memory.
+const EVENTS_MAX: u32 = 2000;
+
 /// Opens change streams.
 #[derive(Debug, Clone)]
 pub struct Tail {
@@ -131,7 +134,8 @@ impl Tail {
         at: ClusterTime,
         patience: Duration,
     ) -> Result<TailStream, StoreError> {
-        let watch = self.database.watch().pipeline([pipeline(departments)]).max_await_time(AWAIT_MAX);
+        let watch = self.database.watch().pipeline([pipeline(departments)]);
+        let watch = watch.max_await_time(AWAIT_MAX).batch_size(EVENTS_MAX);
         let state = match read_within(patience, watch.start_at_operation_time(timestamp(at))).await {
             Ok(stream) => State::Ready(Box::new(stream.with_type::<RawDocumentBuf>())),
             Err(StoreError::Other(error)) => match broken_by(&error) {
