@@ -138,6 +138,10 @@ impl App {
 /// Tells a set of departments, where it differs from the last.
 fn tell(departments: &Departments, names: Vec<DepartmentName>) {
     let names: BTreeSet<_> = names.into_iter().collect();
+    // There is always `default`, so somebody has dropped the database. Whoever leads goes on, to record that.
+    if names.is_empty() {
+        return;
+    }
     departments.send_if_modified(|known| {
         let differs = **known != names;
         if differs {

@@ -12,7 +12,7 @@ use crate::targets::layout::ObjectPath;
 use crate::targets::{Target, TargetError, Targets};
 
 use super::manifest::{ChunkRef, Manifest};
-use super::merge::BasePiece;
+use super::overlay::BasePiece;
 use super::record::{parse_record, read_line};
 use super::seal::{Header, Kind, Opened, damaged};
 use super::{BackupError, Repository};

@@ -12,10 +12,10 @@ use crate::domain::user::User;
 use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
 
-use super::fold::{FoldError, Folded, Folding};
+use super::fold::{FoldError, Folded, Folding, Left};
 use super::journal_read::{JournalPlace, JournalReader, Point};
 use super::manifest::ChunkRef;
-use super::merge::{BasePiece, Merge};
+use super::overlay::{BasePiece, Overlay};
 use super::{BackupError, Repository, Snapshot};
 
 /// The state at a point. Clones share it.
@@ -99,6 +99,22 @@ impl State {
         Ok(Self { base, folded, journal })
     }
 
+    /// One user.
+    ///
+    /// # Errors
+    /// When what holds it cannot be read and verified.
+    pub async fn user(&self, id: &UserId) -> Result<Option<User>, BackupError> {
+        let left = self.folded.get(id).await.map_err(|error| unreadable(&self.journal, error))?;
+        let before = match (&left, &self.base) {
+            (None | Some(Left::Patched(_)), Some(base)) => base.user(id).await?,
+            _ => None,
+        };
+        match left {
+            Some(left) => left.over(before).map_err(|at| unreadable(&self.journal, at.into())),
+            None => Ok(before),
+        }
+    }
+
     /// Bytes that the changes after the snapshot take in memory, roughly.
     pub fn weight(&self) -> usize {
         self.folded.weight()
@@ -147,8 +163,8 @@ impl State {
             Some(base) => base.users_of(after.clone(), needed).map(|batch| batch.map(BasePiece::Users)).boxed(),
             None => futures::stream::empty().boxed(),
         };
-        let merge = Merge::new(base, self.folded.read(after), &self.journal);
-        merge.stream().map(|piece| {
+        let overlay = Overlay::new(base, self.folded.read(after), &self.journal);
+        overlay.stream().map(|piece| {
             piece.map(|piece| match piece {
                 Piece::Users(users) => users,
                 // None was asked for.
@@ -172,7 +188,7 @@ impl State {
             }
             None => futures::stream::empty().boxed(),
         };
-        Merge::new(base, self.folded.read(None), &self.journal).stream()
+        Overlay::new(base, self.folded.read(None), &self.journal).stream()
     }
 }
 

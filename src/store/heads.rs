@@ -18,7 +18,7 @@ use crate::domain::ids::DepartmentName;
 #[derive(Debug, Clone)]
 pub struct Heads {
     database: Database,
-    heads: Collection<Document>,
+    pub(super) heads: Collection<Document>,
 }
 
 /// The present cluster time. Whatever begins after this call has a later one.
@@ -99,6 +99,24 @@ impl Heads {
         let update = doc! { "$set": { "journal": journal_array(journal) } };
         let done = write(self.heads.update_one(filter, update)).await?;
         if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+    }
+
+    /// Goes on at the present cluster time, with a source that had no users when its gap was recorded. Returns the new head.
+    ///
+    /// # Errors
+    /// `Fenced` when the head carries another epoch.
+    pub async fn settle(&self, leadership: &Leadership, source: &Source) -> Result<Head, StoreError> {
+        let at = cluster_time_now(&self.database).await?;
+        let update = doc! {
+            "$set": { "source": source_document(source), "cluster_time": timestamp(at), "token": Bson::Null },
+            "$max": { "time": DateTime::from_millis(i64::from(at.seconds) * 1000) },
+        };
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let moved = self.heads.find_one_and_update(filter, update).return_document(ReturnDocument::After);
+        match write(moved).await? {
+            Some(head) => read_head(&head),
+            None => Err(StoreError::Fenced(leadership.epoch)),
+        }
     }
 
     /// Records since when captured changes wait for the write quorum, if the head still has this epoch.

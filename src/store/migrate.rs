@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Collection, Database};
 
 use super::error::{command_code, read, write};
@@ -37,6 +37,9 @@ impl Store {
         let lock = Lock::take(&self.database).await?;
         let outcome = async {
             let fresh = self.apply_all(&lock, now, false).await?;
+            if !self.source().await?.has_users() {
+                self.mend_users().await?;
+            }
             self.make_default(default_policy, now).await?;
             Ok(fresh)
         };
@@ -89,6 +92,29 @@ impl Store {
             match self.departments.insert(&department).await {
                 Ok(()) | Err(StoreError::Stale | StoreError::Taken(_)) => {}
                 Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the users what the migrations gave them, after somebody dropped them: the collection, its validator, its
+    /// indexes. What is there already stays.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer, or refuses an index because of users that were written without it.
+    pub async fn mend_users(&self) -> Result<(), StoreError> {
+        const USERS: &str = "users";
+        for (name, text) in MIGRATIONS {
+            for command in commands_of(name, text)? {
+                if command.values().next().and_then(Bson::as_str) != Some(USERS) {
+                    continue;
+                }
+                // One that a write has made by accident has no validator.
+                let validator = command.get_document("validator").ok().cloned();
+                self.apply(command).await?;
+                if let Some(validator) = validator {
+                    self.apply(doc! { "collMod": USERS, "validator": validator }).await?;
+                }
             }
         }
         Ok(())

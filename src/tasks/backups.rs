@@ -71,9 +71,13 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     leading.check()?;
     let parts = &leading.parts;
     let started = parts.clock.now();
+    // Both at once: a position of before a gap is none of the timeline after it.
+    let (timeline, restarts) = {
+        let head = leading.head.lock().await;
+        (head.timeline, leading.follower.restarts())
+    };
     let marker = parts.store.backups.take(&leading.leadership, &backup.id, started).await?;
-    let position = leading.unless_ended(leading.follower.position_of(&marker)).await??;
-    let timeline = leading.head.lock().await.timeline;
+    let position = leading.unless_ended(leading.follower.position_of(&marker, restarts)).await??;
     let previous = parts.store.backups.newest_complete(&leading.leadership.department).await?;
     archive::until(leading, position.sequence).await?;
     let Captured { content, copies } = capture(leading, &backup, timeline, &position, previous.as_ref()).await?;

@@ -12,11 +12,13 @@ mod catch_up;
 mod follow;
 mod follower;
 mod halt;
+mod lane;
 mod leader;
 mod level;
 mod renames;
 mod restores;
 mod schedule;
+mod stream;
 
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ use crate::config::Config;
 use crate::domain::clock::Clock;
 use crate::store::Store;
 use crate::targets::Targets;
+use stream::Hub;
 
 /// What the tasks of a leader work with. Clones share everything.
 #[derive(Debug, Clone)]
@@ -54,7 +57,12 @@ pub struct Parts {
 }
 
 /// Leads every department that the elections give to this replica, until `stop`. What was won by then is still answered.
-pub async fn run(parts: Parts, mut claims: mpsc::Receiver<Claim>, stop: CancellationToken) {
+pub async fn run(parts: Parts, claims: mpsc::Receiver<Claim>, stop: CancellationToken) {
+    let (hub, streaming) = Hub::new(parts.store.tail.clone());
+    tokio::join!(lead_all(parts, hub, claims, stop), streaming);
+}
+
+async fn lead_all(parts: Parts, hub: Hub, mut claims: mpsc::Receiver<Claim>, stop: CancellationToken) {
     loop {
         let claim = tokio::select! {
             claim = claims.recv() => claim,
@@ -65,6 +73,6 @@ pub async fn run(parts: Parts, mut claims: mpsc::Receiver<Claim>, stop: Cancella
             }
         };
         let Some(claim) = claim else { return };
-        parts.tracker.spawn(leader::lead(parts.clone(), claim));
+        parts.tracker.spawn(leader::lead(parts.clone(), hub.clone(), claim));
     }
 }

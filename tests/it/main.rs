@@ -34,6 +34,7 @@ mod restores_users;
 mod restores_writers;
 mod schedule;
 mod shutdown;
+mod streams;
 mod tidy;
 mod told;
 mod users;

@@ -212,6 +212,23 @@ impl Folded {
         }
     }
 
+    /// What is left of one user; absent when no change touches it.
+    pub(super) async fn get(&self, id: &UserId) -> Result<Option<Left>, FoldError> {
+        let (repository, runs) = match self {
+            Self::Held(held) => return Ok(held.get(id).cloned()),
+            Self::Spilled(repository, runs) => (repository, runs),
+        };
+        let mut left: Option<Left> = None;
+        for run in runs {
+            let Some(newer) = run.find(repository, id).await? else { continue };
+            left = Some(match left {
+                Some(older) => older.then(newer)?,
+                None => newer,
+            });
+        }
+        Ok(left)
+    }
+
     /// Reads what is left, sorted, after an id or from the first.
     pub(super) fn read(self: &Arc<Self>, after: Option<UserId>) -> FoldedReader {
         let runs = match &**self {

@@ -61,6 +61,15 @@ impl Run {
         self.blocks.get(from).is_some_and(|block| block.first <= *through)
     }
 
+    /// The entry of one user.
+    pub(super) async fn find(&self, repository: &Repository, id: &UserId) -> Result<Option<Left>, BackupError> {
+        let at = self.blocks.partition_point(|block| block.last < *id);
+        let Some(block) = self.blocks.get(at).filter(|block| block.first <= *id) else { return Ok(None) };
+        let (scratch, extent) = (Arc::clone(&self.scratch), block.extent);
+        let entries = repository.busy(move || read_entries(&scratch.read(extent)?)).await?;
+        Ok(entries.into_iter().find(|(other, _)| other == id).map(|(_, left)| left))
+    }
+
     /// Bytes that it takes in memory, roughly.
     pub(super) fn weight(&self) -> usize {
         const EACH: usize = 192;

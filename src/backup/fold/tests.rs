@@ -45,6 +45,10 @@ async fn what_is_spilled_reads_as_what_is_held() {
     let spilled = folded(4000, changes).await;
     assert!(matches!(&*spilled, Folded::Spilled(_, runs) if runs.len() > 10));
     assert_eq!(all(&spilled, None).await, all(&held, None).await);
+    for (id, left) in all(&held, None).await {
+        assert_eq!(spilled.get(&id).await.unwrap(), Some(left));
+    }
+    assert_eq!(spilled.get(&user(500).id).await.unwrap(), None);
     let middle = Some(user(31).id);
     assert_eq!(all(&spilled, middle.clone()).await, all(&held, middle.clone()).await);
     let (mut one, mut other) = (held.read(None), spilled.read(None));

@@ -66,7 +66,7 @@ impl Stack {
         write(path, "identity", identity.to_string().expose_secret());
         write(path, "token", &token);
         write(path, "zookeeper-auth", &format!("rollkeeper:{}", unique("digest")));
-        let mongod = if settings.own_mongod { Some(parts::mongod(path).await) } else { None };
+        let mongod = if settings.own_mongod { Some(parts::mongod(path, settings.oplog_mb).await) } else { None };
         let zookeeper = if settings.own_zookeeper { Some(parts::zookeeper(path).await) } else { None };
         let mongodb = mongod.as_ref().map(|part| format!("mongodb://{}/?replicaSet=rs0", part.address()));
         let place = Place {

@@ -1,4 +1,4 @@
-//! The merge of a snapshot with what the changes after it left, both sorted by id, a batch at a time.
+//! Lays what changes left over the snapshot before them, both sorted by id, a batch at a time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ pub(super) enum BasePiece {
     Users(Vec<User>),
 }
 
-/// The merge.
-pub(super) struct Merge {
+/// A snapshot with what changes left laid over it.
+pub(super) struct Overlay {
     /// Absent once it is at its end.
     base: Option<BoxStream<'static, Result<BasePiece, BackupError>>>,
     /// Records of the base that are not merged yet, and the id of the last of them.
@@ -36,7 +36,7 @@ pub(super) struct Merge {
     journal: Arc<str>,
 }
 
-impl Merge {
+impl Overlay {
     pub(super) fn new(
         base: BoxStream<'static, Result<BasePiece, BackupError>>,
         folded: FoldedReader,
@@ -47,9 +47,9 @@ impl Merge {
 
     /// Everything, in the order of ids.
     pub(super) fn stream(self) -> impl Stream<Item = Result<Piece, BackupError>> + Send + use<> {
-        futures::stream::try_unfold(self, |mut merge| async move {
-            let piece = merge.next().await?;
-            Ok(piece.map(|piece| (piece, merge)))
+        futures::stream::try_unfold(self, |mut overlay| async move {
+            let piece = overlay.next().await?;
+            Ok(piece.map(|piece| (piece, overlay)))
         })
     }
 
