@@ -8,6 +8,7 @@ pub mod lineage;
 mod moment;
 mod read;
 pub mod rebuild;
+mod rebuild_part;
 
 use age::x25519;
 use secrecy::{ExposeSecret, SecretString};

@@ -6,8 +6,10 @@ use clap::{ArgGroup, Args};
 use futures::TryStreamExt;
 
 use super::{Failure, backup_id, departments};
+use crate::backup::manifest::ChunkRef;
 use crate::backup::record::write_record;
-use crate::backup::vault::{Found, Vault, Wanted};
+use crate::backup::state::State;
+use crate::backup::vault::{Found, Vault, VaultError, Wanted};
 use crate::cli::{EXIT_FAILURE, output};
 use crate::domain::history::Sequence;
 use crate::domain::ids::UserId;
@@ -66,19 +68,31 @@ pub(super) async fn run(vault: &Vault, args: &CatArgs) -> Result<u8, Failure> {
     }
     let state = vault.state(&catalogue, &found).await?;
     if let Some(id) = user {
-        let Some(user) = state.user(&id).await.map_err(crate::backup::vault::VaultError::from)? else {
+        let Some(user) = one(&state, &id).await? else {
             let text = format!("the user {id} is not in {department} at that point");
             return Err(Failure { code: EXIT_FAILURE, text });
         };
         return Ok(write(&[user]));
     }
     let mut batches = std::pin::pin!(state.users(None));
-    while let Some(users) = batches.try_next().await.map_err(crate::backup::vault::VaultError::from)? {
+    while let Some(users) = batches.try_next().await.map_err(VaultError::from)? {
         if write(&users) != 0 {
             return Ok(EXIT_FAILURE);
         }
     }
     Ok(0)
+}
+
+/// One user: only the chunk that may hold it is read, and those that changes touch.
+async fn one(state: &State, id: &UserId) -> Result<Option<User>, VaultError> {
+    let may_hold = |chunk: &ChunkRef| chunk.first.as_str() <= id.as_str() && id.as_str() <= chunk.last.as_str();
+    let mut batches = std::pin::pin!(state.users_of(None, &may_hold));
+    while let Some(users) = batches.try_next().await? {
+        if let Some(found) = users.into_iter().find(|user| user.id == *id) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// A reader that has gone wants no more: that is a failure without a word.
