@@ -84,6 +84,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(restores::get_restore))
         .routes(routes!(restores::act::apply_restore))
         .routes(routes!(restores::act::cancel_restore))
+        .routes(routes!(restores::undo::undo_restore))
         .routes(routes!(restores::changes::list_changes))
         .routes(routes!(restores::conflicts::list_conflicts))
         .routes(routes!(cluster::get_cluster))

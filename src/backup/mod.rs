@@ -13,6 +13,7 @@ pub mod journal;
 pub mod journal_read;
 pub mod manifest;
 mod marker;
+mod merge;
 pub mod merkle;
 pub mod patch;
 pub mod plan;
@@ -24,6 +25,7 @@ pub mod repair;
 pub mod repository;
 pub mod seal;
 pub mod segment;
+pub mod sides;
 pub mod snapshot;
 pub mod state;
 #[cfg(test)]
@@ -32,6 +34,7 @@ mod state_tests;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod undo;
 pub mod verify;
 pub mod word;
 pub mod write;

@@ -9,6 +9,7 @@ use super::chain::change_line;
 use super::journal_read::{JournalPlace, Point};
 use super::plan::Comparison;
 use super::segment::Segment;
+use super::sides::{Sides, Wanted};
 use super::state::State;
 use super::testing::{golden_repository, targets, user};
 use super::write::{SnapshotOf, SnapshotWriter};
@@ -17,7 +18,9 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::epoch::Epoch;
 use crate::domain::history::{Chain, Change, ClusterTime, Position, Sequence, Source, Timeline};
 use crate::domain::ids::UserId;
-use crate::domain::restore::{Action, CredentialsPolicy, LockedPolicy, OnConflict, RestoreMode, RestoreRequest};
+use crate::domain::restore::{
+    Action, CredentialsPolicy, LockedPolicy, OnConflict, RestoreMode, RestoreRequest, RestoreSource,
+};
 use crate::domain::user::User;
 use tokio_util::sync::CancellationToken;
 
@@ -152,14 +155,15 @@ async fn snapshot(place: &JournalPlace, users: Vec<User>, at: Point) -> Snapshot
 /// What a comparison says has to be done about each id.
 async fn actions(wanted: &State, live: &State) -> Vec<(UserId, Action)> {
     let request = RestoreRequest {
-        backup_id: "0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap(),
+        source: RestoreSource::Backup("0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap()),
         users: None,
         mode: RestoreMode::Exact,
         credentials: CredentialsPolicy::Restore,
         locked: LockedPolicy::Restore,
         on_conflict: OnConflict::Skip,
     };
-    let mut comparison = Comparison::open(wanted, live, &request, None).await.unwrap();
+    let sides = Sides { wanted: Wanted::State(wanted.clone()), live: live.clone(), request };
+    let mut comparison = Comparison::open(&sides, None).await.unwrap();
     let mut actions = Vec::new();
     while let Some(change) = comparison.next_change().await.unwrap() {
         actions.push((change.user_id, change.action));

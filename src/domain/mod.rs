@@ -19,4 +19,5 @@ pub mod renames;
 pub mod restore;
 pub mod text;
 pub mod token;
+pub mod undo;
 pub mod user;

@@ -33,6 +33,8 @@ pub struct Restore {
     pub executed_by: Option<Executor>,
     /// The backup taken before anything is changed.
     pub safety_backup_id: Option<BackupId>,
+    /// The restore that takes back what this one wrote.
+    pub undone_by: Option<RestoreId>,
     /// What the restore would change, or changes.
     pub plan: Option<Plan>,
     /// How far the application has come.
@@ -46,8 +48,8 @@ pub struct Restore {
 /// What was asked of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreRequest {
-    /// The restore point.
-    pub backup_id: BackupId,
+    /// Where the wanted records come from.
+    pub source: RestoreSource,
     /// Only these users, or all.
     pub users: Option<Vec<UserId>>,
     /// What becomes of users that the point does not have.
@@ -58,6 +60,59 @@ pub struct RestoreRequest {
     pub locked: LockedPolicy,
     /// What becomes of a record that was changed after the plan.
     pub on_conflict: OnConflict,
+}
+
+/// Where the wanted records come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreSource {
+    /// A complete backup.
+    Backup(BackupId),
+    /// What another restore wrote is taken back.
+    Undo(RestoreId),
+}
+
+impl RestoreRequest {
+    /// A request that takes back what a restore wrote: exact, without policies, and nothing over a later change.
+    pub const fn undo(restore: RestoreId) -> Self {
+        Self {
+            source: RestoreSource::Undo(restore),
+            users: None,
+            mode: RestoreMode::Exact,
+            credentials: CredentialsPolicy::Restore,
+            locked: LockedPolicy::Restore,
+            on_conflict: OnConflict::Skip,
+        }
+    }
+}
+
+impl Restore {
+    /// A restore that nobody has taken up yet.
+    pub fn queued(
+        id: RestoreId,
+        department: DepartmentName,
+        request: RestoreRequest,
+        requested_by: String,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            department,
+            request,
+            state: RestoreState::Queued,
+            cause: None,
+            requested_by,
+            requested_at: now,
+            apply: false,
+            cancel_requested: false,
+            executed_by: None,
+            safety_backup_id: None,
+            undone_by: None,
+            plan: None,
+            progress: RestoreProgress::default(),
+            started_at: None,
+            finished_at: None,
+        }
+    }
 }
 
 /// What becomes of users that the point does not have.
@@ -129,7 +184,7 @@ impl RestoreState {
 }
 
 /// What a restore would change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Records to create.
     pub creates: u64,
@@ -143,6 +198,8 @@ pub struct Plan {
     pub unchanged: u64,
     /// Records of which a policy keeps the live hash or lock against the point.
     pub security_kept: u64,
+    /// Changes that are known to meet a conflict already; the application tells of each one.
+    pub conflicts: u64,
     /// Users that were asked for by id and that the restore point does not have.
     pub missing_users: Vec<UserId>,
     /// Hash over every planned change; the plan's `ETag`.

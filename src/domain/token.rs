@@ -21,13 +21,15 @@ pub enum Scope {
     RestoresRead,
     /// Start, apply and cancel restores.
     RestoresWrite,
+    /// Take back what a restore wrote.
+    RestoresUndo,
     /// Read the state of the cluster.
     ClusterRead,
 }
 
 impl Scope {
     /// Every scope, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UsersRead,
         Self::UsersWrite,
         Self::DepartmentsRead,
@@ -36,6 +38,7 @@ impl Scope {
         Self::BackupsWrite,
         Self::RestoresRead,
         Self::RestoresWrite,
+        Self::RestoresUndo,
         Self::ClusterRead,
     ];
 
@@ -50,6 +53,7 @@ impl Scope {
             Self::BackupsWrite => "backups:write",
             Self::RestoresRead => "restores:read",
             Self::RestoresWrite => "restores:write",
+            Self::RestoresUndo => "restores:undo",
             Self::ClusterRead => "cluster:read",
         }
     }

@@ -13,6 +13,7 @@ pub mod heads;
 pub mod migrate;
 pub mod repository;
 pub mod restore_batches;
+pub mod restore_undo;
 pub mod restores;
 mod scan;
 pub mod tail;

@@ -41,6 +41,10 @@ impl Restores {
         Self { database: database.clone(), restores: database.collection("restores") }
     }
 
+    pub(super) const fn database(&self) -> &Database {
+        &self.database
+    }
+
     async fn find(&self, filter: Document, sort: Document, limit: usize) -> Result<Vec<Restore>, StoreError> {
         let find = self.restores.find(filter).sort(sort).limit(i64::try_from(limit).unwrap_or(i64::MAX));
         let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;

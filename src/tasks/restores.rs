@@ -14,8 +14,8 @@ use super::leader::{Leading, RETRY_AFTER};
 use super::schedule::fresh_backup_id;
 use crate::backup::changes::Changes;
 use crate::backup::plan::plan;
-use crate::backup::state::State;
-use crate::domain::backup::{Backup, BackupContent, BackupKind, BackupState};
+use crate::backup::sides::Reads;
+use crate::domain::backup::{Backup, BackupKind, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::ids::BackupId;
 use crate::domain::restore::{Restore, RestoreState};
@@ -84,13 +84,15 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
     let store = &leading.parts.store;
     let mut restore = store.restores.take(&leading.leadership, &restore.id, leading.parts.clock.now()).await?;
     still_wanted(&restore)?;
-    let Some(live) = safety_backup(leading, &mut restore).await? else { return Ok(Rests::Waits) };
-    let wanted = complete_content(leading, &restore.request.backup_id).await?;
-    let (wanted, live) = (open(leading, &wanted).await?, open(leading, &live).await?);
+    if !has_safety_backup(leading, &mut restore).await? {
+        return Ok(Rests::Waits);
+    }
+    let reads = Reads { store, repository: &leading.repository, targets: &leading.parts.targets };
+    let sides = unless_cancelled(leading, &restore, Box::pin(reads.sides(&restore))).await??;
     let mut made = None;
     if restore.state == RestoreState::Planning {
         let now = leading.parts.clock.now();
-        let planning = plan(&wanted, &live, &restore.request, now);
+        let planning = plan(&sides, now);
         let (plan, held) = unless_cancelled(leading, &restore, planning).await??;
         made = Some(held);
         leading.check()?;
@@ -107,9 +109,9 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
         still_wanted(&restore)?;
     }
     let changes = if let Some(held) = made {
-        Changes::new(wanted, live, restore.request.clone(), held)
+        Changes::new(sides, held)
     } else {
-        let comparing = Changes::again(wanted, live, restore.request.clone());
+        let comparing = Changes::again(sides);
         unless_cancelled(leading, &restore, comparing).await??
     };
     Applier { leading, restore: &restore, changes: &changes }.apply(restore.progress.clone()).await?;
@@ -147,28 +149,28 @@ pub(super) async fn unless_cancelled<T>(
     }
 }
 
-/// The backup taken before anything is changed: asked for once, then waited for. Absent while it is under way.
-async fn safety_backup(leading: &Leading, restore: &mut Restore) -> Result<Option<BackupContent>, Halt> {
+/// Whether the backup before anything is changed has been taken: asked for once, then waited for.
+async fn has_safety_backup(leading: &Leading, restore: &mut Restore) -> Result<bool, Halt> {
     let store = &leading.parts.store;
     let Some(id) = restore.safety_backup_id.clone() else {
         let id = fresh_backup_id();
         // The name first: a leader that dies in between leaves a name that the next one fills.
         store.restores.set_safety_backup(&leading.leadership, &restore.id, &id).await?;
         request_safety_backup(leading, restore, id).await?;
-        return Ok(None);
+        return Ok(false);
     };
     let Some(backup) = store.backups.get(&id).await? else {
         request_safety_backup(leading, restore, id).await?;
-        return Ok(None);
+        return Ok(false);
     };
-    match (backup.state, backup.content) {
-        (BackupState::Complete, Some(content)) => Ok(Some(content)),
-        (BackupState::Failed | BackupState::Cancelled, _) => {
+    match backup.state {
+        BackupState::Complete => Ok(true),
+        BackupState::Failed | BackupState::Cancelled => {
             let why = backup.cause.map_or_else(String::new, |cause| cause.message);
             let message = format!("The safety backup {id} failed, so nothing was changed. {why}");
             Err(Halt::Failed(Cause::new("safety_backup_failed", message), Vec::new()))
         }
-        _ => Ok(None),
+        _ => Ok(false),
     }
 }
 
@@ -183,18 +185,4 @@ async fn request_safety_backup(leading: &Leading, restore: &Restore, id: BackupI
     leading.parts.store.backups.insert_fenced(&leading.leadership, &backup).await?;
     leading.pokes.backups.notify_one();
     Ok(())
-}
-
-async fn complete_content(leading: &Leading, id: &BackupId) -> Result<BackupContent, Halt> {
-    let backup = leading.parts.store.backups.get(id).await?;
-    backup.filter(|backup| backup.state == BackupState::Complete).and_then(|backup| backup.content).ok_or_else(|| {
-        let message = format!("The backup {id} is not complete, so it cannot be restored.");
-        Halt::Failed(Cause::new("backup_not_complete", message), Vec::new())
-    })
-}
-
-async fn open(leading: &Leading, content: &BackupContent) -> Result<State, Halt> {
-    let (repository, targets) = (&leading.repository, &leading.parts.targets);
-    let opened = State::of_backup(repository, targets, &leading.leadership.department, content);
-    Ok(leading.unless_ended(opened).await??)
 }

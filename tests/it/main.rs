@@ -29,6 +29,7 @@ mod restores_modes;
 mod restores_names;
 mod restores_plan;
 mod restores_trouble;
+mod restores_undo;
 mod restores_users;
 mod restores_writers;
 mod schedule;

@@ -1,9 +1,10 @@
-//! `/restores`: plan, apply, cancel, look.
+//! `/restores`: plan, apply, cancel, undo, look.
 
 pub mod act;
 pub mod changes;
 pub mod conflicts;
 pub mod start;
+pub mod undo;
 mod view;
 pub mod wire;
 

@@ -14,8 +14,8 @@ use crate::api::users::read_field;
 use crate::app::App;
 use crate::domain::backup::{Backup, BackupState};
 use crate::domain::department::DepartmentState;
-use crate::domain::ids::{BackupId, UserId};
-use crate::domain::restore::{RESTORE_USERS_MAX, Restore, RestoreProgress, RestoreRequest as Wish, RestoreState};
+use crate::domain::ids::{BackupId, DepartmentName, UserId};
+use crate::domain::restore::{RESTORE_USERS_MAX, Restore, RestoreRequest as Wish, RestoreSource};
 use crate::domain::text::Invalid;
 use crate::domain::token::{Caller, Scope};
 
@@ -41,29 +41,18 @@ pub(in crate::api) async fn start_restore(
         return Err(Problem::fields_invalid(errors));
     };
     let backup = usable_backup(&app, &caller, &backup_id).await?;
+    let request = Wish {
+        source: RestoreSource::Backup(backup_id),
+        users,
+        mode: body.mode.map(Into::into).unwrap_or_default(),
+        credentials: body.credentials.map(Into::into).unwrap_or_default(),
+        locked: body.locked.map(Into::into).unwrap_or_default(),
+        on_conflict: body.on_conflict.map(Into::into).unwrap_or_default(),
+    };
+    let (id, now) = (fresh_uuid(&app.clock).into(), app.clock.now());
     let restore = Restore {
-        id: fresh_uuid(&app.clock).into(),
-        department: backup.department,
-        request: Wish {
-            backup_id,
-            users,
-            mode: body.mode.map(Into::into).unwrap_or_default(),
-            credentials: body.credentials.map(Into::into).unwrap_or_default(),
-            locked: body.locked.map(Into::into).unwrap_or_default(),
-            on_conflict: body.on_conflict.map(Into::into).unwrap_or_default(),
-        },
-        state: RestoreState::Queued,
-        cause: None,
-        requested_by: caller.name,
-        requested_at: app.clock.now(),
         apply: body.apply.unwrap_or(false),
-        cancel_requested: false,
-        executed_by: None,
-        safety_backup_id: None,
-        plan: None,
-        progress: RestoreProgress::default(),
-        started_at: None,
-        finished_at: None,
+        ..Restore::queued(id, backup.department, request, caller.name, now)
     };
     app.store.restores.insert(&restore).await?;
     answer(&app, restore, &headers).await
@@ -90,11 +79,16 @@ async fn usable_backup(app: &App, caller: &Caller, id: &BackupId) -> Result<Back
         let invalid = Invalid::new("backup_not_complete", "Only a complete backup can be restored.");
         return Err(Problem::field_invalid("/from/backup_id", invalid));
     }
-    let department = app.store.departments.get(&backup.department).await?;
+    takes_users(app, &backup.department).await?;
+    Ok(backup)
+}
+
+/// Refuses a department that was deleted.
+pub(super) async fn takes_users(app: &App, name: &DepartmentName) -> Result<(), Problem> {
+    let department = app.store.departments.get(name).await?;
     if department.is_none_or(|department| department.state != DepartmentState::Active) {
-        let name = &backup.department;
         let detail = format!("The department {name} was deleted. Make it again with PUT /departments/{name} first.");
         return Err(Problem::new(Kind::Conflict, detail).code("department_deleted"));
     }
-    Ok(backup)
+    Ok(())
 }

@@ -1,9 +1,9 @@
 //! From stored restores to what is shown of them.
 
-use super::wire::{PlanSampleView, PlanView, RestoreFrom, RestoreProgressView, RestoreView};
+use super::wire::{PlanSampleView, PlanView, RestoreFromView, RestoreProgressView, RestoreView};
 use crate::api::jobs::waiting_cause;
 use crate::app::App;
-use crate::domain::restore::{Plan, PlanSample, Restore, RestoreState};
+use crate::domain::restore::{Plan, PlanSample, Restore, RestoreSource, RestoreState};
 
 /// One planned change as it is shown.
 pub(super) fn sample_view(sample: PlanSample) -> PlanSampleView {
@@ -23,11 +23,21 @@ fn plan_view(plan: Plan) -> PlanView {
         deletes: plan.deletes,
         unchanged: plan.unchanged,
         security_kept: plan.security_kept,
+        conflicts: plan.conflicts,
         missing_users: plan.missing_users.iter().map(ToString::to_string).collect(),
         hash: plan.hash,
         samples: samples.collect(),
         computed_at: plan.computed_at.to_string(),
     }
+}
+
+fn from_view(source: &RestoreSource) -> RestoreFromView {
+    let (mut backup_id, mut undo_of) = (None, None);
+    match source {
+        RestoreSource::Backup(id) => backup_id = Some(id.to_string()),
+        RestoreSource::Undo(id) => undo_of = Some(id.to_string()),
+    }
+    RestoreFromView { backup_id, undo_of }
 }
 
 pub(super) fn view(app: &App, restore: Restore) -> RestoreView {
@@ -37,7 +47,7 @@ pub(super) fn view(app: &App, restore: Restore) -> RestoreView {
     RestoreView {
         id: restore.id.to_string(),
         department: restore.department.to_string(),
-        from: RestoreFrom { backup_id: request.backup_id.to_string() },
+        from: from_view(&request.source),
         users: request.users.map(|users| users.iter().map(ToString::to_string).collect()),
         mode: request.mode.into(),
         credentials: request.credentials.into(),
@@ -52,6 +62,7 @@ pub(super) fn view(app: &App, restore: Restore) -> RestoreView {
         requested_by: restore.requested_by,
         requested_at: restore.requested_at.to_string(),
         safety_backup_id: restore.safety_backup_id.map(|id| id.to_string()),
+        undone_by: restore.undone_by.map(|id| id.to_string()),
         plan: restore.plan.map(plan_view),
         progress: RestoreProgressView {
             pass: restore.progress.pass.into(),

@@ -44,11 +44,24 @@ pub struct RestoreRequest {
 }
 
 /// A restore point.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreFrom {
     /// Id of a complete backup.
     pub(super) backup_id: String,
+}
+
+/// Where the wanted records come from: one of these.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RestoreFromView {
+    /// A backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub backup_id: Option<String>,
+    /// The restore that is undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub undo_of: Option<String>,
 }
 
 /// What a restore would change.
@@ -64,6 +77,8 @@ pub struct PlanView {
     pub unchanged: u64,
     /// Records of which a policy keeps the live hash or lock against the point.
     pub security_kept: u64,
+    /// Changes that are known to meet a conflict already; `/conflicts` names each once it is applied.
+    pub conflicts: u64,
     /// Users that were asked for by id and that the restore point does not have.
     pub missing_users: Vec<String>,
     /// Hash over every planned change; the `ETag` without its quotes.
@@ -113,7 +128,7 @@ pub struct RestoreView {
     /// The department that is restored.
     pub department: String,
     /// The restore point.
-    pub from: RestoreFrom,
+    pub from: RestoreFromView,
     /// Only these users; null means all.
     pub users: Option<Vec<String>>,
     /// What becomes of users that the point does not have.
@@ -143,6 +158,8 @@ pub struct RestoreView {
     pub requested_at: String,
     /// The backup taken before anything is changed.
     pub safety_backup_id: Option<String>,
+    /// The restore that takes back what this one wrote; null where nobody asked for that.
+    pub undone_by: Option<String>,
     /// What it would change, or changes; null until it is computed.
     pub plan: Option<PlanView>,
     /// How far the application has come.

@@ -5,7 +5,7 @@ use mongodb::bson::{Bson, Document, doc};
 use super::names::Named;
 use super::{Fields, cause, cause_of, date, executor, executor_of, long, opt_date};
 use crate::domain::ids::{DepartmentName, RestoreId, UserId};
-use crate::domain::restore::{Plan, PlanSample, Restore, RestoreProgress, RestoreRequest};
+use crate::domain::restore::{Plan, PlanSample, Restore, RestoreProgress, RestoreRequest, RestoreSource};
 use crate::store::StoreError;
 
 /// The `_id` of a restore.
@@ -27,6 +27,7 @@ pub(in crate::store) fn restore_document(restore: &Restore) -> Document {
         "cancel_requested": restore.cancel_requested,
         "executed_by": restore.executed_by.as_ref().map(executor),
         "safety_backup_id": restore.safety_backup_id.as_ref().map(ToString::to_string),
+        "undone_by": restore.undone_by.as_ref().map(ToString::to_string),
         "plan": restore.plan.as_ref().map(plan_document),
         "progress": progress_document(&restore.progress),
         "started_at": opt_date(restore.started_at),
@@ -36,14 +37,30 @@ pub(in crate::store) fn restore_document(restore: &Restore) -> Document {
 
 fn request_document(request: &RestoreRequest) -> Document {
     let users = request.users.as_ref().map(|ids| ids.iter().map(UserId::to_string).collect::<Vec<_>>());
-    doc! {
-        "backup_id": request.backup_id.as_str(),
+    let mut document = source_document(&request.source);
+    document.extend(doc! {
         "users": users,
         "mode": request.mode.name(),
         "credentials": request.credentials.name(),
         "locked": request.locked.name(),
         "on_conflict": request.on_conflict.name(),
+    });
+    document
+}
+
+/// The fields that say where the wanted records come from: each source has its own.
+fn source_document(source: &RestoreSource) -> Document {
+    match source {
+        RestoreSource::Backup(id) => doc! { "backup_id": id.as_str() },
+        RestoreSource::Undo(id) => doc! { "undo_of": id.as_str() },
     }
+}
+
+fn read_source(fields: &Fields<'_>) -> Result<RestoreSource, StoreError> {
+    if let Some(id) = fields.opt("undo_of", Fields::parsed)? {
+        return Ok(RestoreSource::Undo(id));
+    }
+    fields.parsed("backup_id").map(RestoreSource::Backup)
 }
 
 /// A plan as stored.
@@ -63,6 +80,7 @@ pub(in crate::store) fn plan_document(plan: &Plan) -> Document {
         "renames": long(plan.renames),
         "unchanged": long(plan.unchanged),
         "security_kept": long(plan.security_kept),
+        "conflicts": long(plan.conflicts),
         "missing_users": plan.missing_users.iter().map(UserId::to_string).collect::<Vec<_>>(),
         "hash": &plan.hash,
         "samples": plan.samples.iter().map(sample).collect::<Vec<_>>(),
@@ -99,6 +117,7 @@ pub(in crate::store) fn read_restore(document: &Document) -> Result<Restore, Sto
         cancel_requested: fields.flag("cancel_requested")?,
         executed_by: fields.opt("executed_by", executor_of)?,
         safety_backup_id: fields.opt("safety_backup_id", Fields::parsed)?,
+        undone_by: fields.opt("undone_by", Fields::parsed)?,
         plan: fields.opt("plan", |fields, field| read_plan(&fields.sub(field)?))?,
         progress: read_progress(&fields.sub("progress")?)?,
         started_at: fields.opt("started_at", Fields::time)?,
@@ -108,7 +127,7 @@ pub(in crate::store) fn read_restore(document: &Document) -> Result<Restore, Sto
 
 fn read_request(fields: &Fields<'_>) -> Result<RestoreRequest, StoreError> {
     Ok(RestoreRequest {
-        backup_id: fields.parsed("backup_id")?,
+        source: read_source(fields)?,
         users: fields.opt("users", |fields, field| fields.texts(field, |text| text.parse().ok()))?,
         mode: fields.named("mode")?,
         credentials: fields.named("credentials")?,
@@ -125,6 +144,7 @@ fn read_plan(fields: &Fields<'_>) -> Result<Plan, StoreError> {
         renames: fields.count("renames")?,
         unchanged: fields.count("unchanged")?,
         security_kept: fields.count("security_kept")?,
+        conflicts: fields.opt("conflicts", Fields::count)?.unwrap_or(0),
         missing_users: fields
             .opt("missing_users", |fields, field| fields.texts(field, |text| text.parse().ok()))?
             .unwrap_or_default(),

@@ -1,0 +1,158 @@
+//! The merge of a wanted and a live state, both sorted by id, one chunk of each in memory.
+//!
+//! Rule: chunks that cannot matter are not read: those without a selected id, and those whose records are the same on
+//! both sides.
+
+use std::collections::{BTreeSet, HashSet};
+use std::pin::Pin;
+use std::vec;
+
+use futures::{Stream, StreamExt};
+
+use super::BackupError;
+use super::manifest::ChunkRef;
+use super::state::State;
+use crate::domain::ids::UserId;
+use crate::domain::plan::{Compared, compare};
+use crate::domain::restore::{LockedPolicy, RestoreRequest};
+use crate::domain::user::User;
+
+type Batches = Pin<Box<dyn Stream<Item = Result<Vec<User>, BackupError>> + Send>>;
+
+/// One side of the merge: records in the order of ids.
+pub(super) struct Side {
+    batches: Batches,
+    records: vec::IntoIter<User>,
+    /// The record that comes next.
+    pub(super) next: Option<User>,
+}
+
+impl Side {
+    pub(super) async fn open(
+        state: &State,
+        after: Option<UserId>,
+        needed: &(dyn Fn(&ChunkRef) -> bool + Sync),
+    ) -> Result<Self, BackupError> {
+        let batches: Batches = Box::pin(state.users_of(after, needed));
+        let mut side = Self { batches, records: Vec::new().into_iter(), next: None };
+        side.advance().await?;
+        Ok(side)
+    }
+
+    /// Gives the next record and goes on to the one after it.
+    pub(super) async fn advance(&mut self) -> Result<Option<User>, BackupError> {
+        let next = loop {
+            if let Some(user) = self.records.next() {
+                break Some(user);
+            }
+            match self.batches.next().await {
+                Some(batch) => self.records = batch?.into_iter(),
+                None => break None,
+            }
+        };
+        Ok(std::mem::replace(&mut self.next, next))
+    }
+
+    /// The record with an id, passing over all before it.
+    pub(super) async fn take(&mut self, id: &UserId) -> Result<Option<User>, BackupError> {
+        while self.next.as_ref().is_some_and(|user| user.id < *id) {
+            self.advance().await?;
+        }
+        if self.next.as_ref().is_some_and(|user| user.id == *id) { self.advance().await } else { Ok(None) }
+    }
+}
+
+/// The merge of a wanted and a live state under a request.
+pub struct Merge {
+    wanted: Side,
+    live: Side,
+    request: RestoreRequest,
+    selected: Option<BTreeSet<UserId>>,
+    /// Records of the chunks that both sides share, which are not read.
+    pub(super) shared_records: u64,
+    /// Selected ids that the wanted side has not shown so far.
+    pub(super) missing: BTreeSet<UserId>,
+}
+
+impl std::fmt::Debug for Merge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Merge").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+impl Merge {
+    /// Begins after an id, or at the first one.
+    ///
+    /// # Errors
+    /// When a chunk of either state cannot be read and verified.
+    pub(super) async fn open(
+        wanted: &State,
+        live: &State,
+        request: &RestoreRequest,
+        after: Option<&UserId>,
+    ) -> Result<Self, BackupError> {
+        let shared = shared_digests(wanted, live, request);
+        let selected: Option<BTreeSet<UserId>> = request.users.as_ref().map(|ids| ids.iter().cloned().collect());
+        let sorted: Option<Vec<&UserId>> = selected.as_ref().map(|ids| ids.iter().collect());
+        let needed = |chunk: &ChunkRef| {
+            sorted.as_ref().is_none_or(|ids| may_hold(chunk, ids)) && !shared.contains(chunk.digest.as_str())
+        };
+        let (wanted_side, live_side) =
+            futures::try_join!(Side::open(wanted, after.cloned(), &needed), Side::open(live, after.cloned(), &needed))?;
+        let chunks = wanted.chunks().iter();
+        let shared_records =
+            chunks.filter(|chunk| shared.contains(chunk.digest.as_str())).map(|chunk| chunk.records).sum();
+        Ok(Self {
+            wanted: wanted_side,
+            live: live_side,
+            request: request.clone(),
+            missing: selected.clone().unwrap_or_default(),
+            selected,
+            shared_records,
+        })
+    }
+
+    /// What is to be done about the next id; absent at the end.
+    ///
+    /// # Errors
+    /// When a chunk of either state cannot be read and verified.
+    pub(super) async fn next(&mut self) -> Result<Option<Compared>, BackupError> {
+        loop {
+            let (take_wanted, take_live) = match (&self.wanted.next, &self.live.next) {
+                (None, None) => return Ok(None),
+                (Some(_), None) => (true, false),
+                (None, Some(_)) => (false, true),
+                (Some(wanted), Some(live)) => (wanted.id <= live.id, live.id <= wanted.id),
+            };
+            let wanted = if take_wanted { self.wanted.advance().await? } else { None };
+            let live = if take_live { self.live.advance().await? } else { None };
+            if let (Some(selected), Some(user)) = (&self.selected, wanted.as_ref().or(live.as_ref()))
+                && !selected.contains(&user.id)
+            {
+                continue;
+            }
+            if let Some(wanted) = &wanted {
+                self.missing.remove(&wanted.id);
+            }
+            return Ok(Some(compare(wanted, live, &self.request)));
+        }
+    }
+}
+
+/// Digests of the chunks that both sides have. Equal digests are equal records up to rev, version and `updated_at`, so
+/// nothing is to be done about them, unless the request changes records that are as they were.
+fn shared_digests<'a>(wanted: &'a State, live: &State, request: &RestoreRequest) -> HashSet<&'a str> {
+    if request.locked == LockedPolicy::Unlock || request.users.is_some() {
+        return HashSet::new();
+    }
+    let same: HashSet<&str> = live.chunks().iter().map(|chunk| chunk.digest.as_str()).collect();
+    let untouched = |chunk: &&ChunkRef| !wanted.touches(chunk) && !live.touches(chunk);
+    let shared = wanted.chunks().iter().filter(untouched).map(|chunk| chunk.digest.as_str());
+    shared.filter(|digest| same.contains(digest)).collect()
+}
+
+/// Whether a chunk may hold one of these ids, which are sorted.
+pub(super) fn may_hold(chunk: &ChunkRef, ids: &[&UserId]) -> bool {
+    let first = ids.partition_point(|id| id.as_str() < chunk.first.as_str());
+    ids.get(first).is_some_and(|id| id.as_str() <= chunk.last.as_str())
+}
