@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod cursor;
 pub mod departments;
 mod docs;
+pub mod events;
 pub mod extract;
 pub mod health;
 pub mod import;
@@ -49,6 +50,7 @@ use crate::app::App;
         (name = "departments", description = "Partitions of the users, each with its own leader."),
         (name = "backups", description = "Restore points."),
         (name = "restores", description = "Plans, and their application."),
+        (name = "jobs", description = "The progress of backups and restores."),
         (name = "cluster", description = "Replicas, leaders and targets."),
         (name = "health", description = "Probes."),
     )
@@ -87,6 +89,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(restores::undo::undo_restore))
         .routes(routes!(restores::changes::list_changes))
         .routes(routes!(restores::conflicts::list_conflicts))
+        .routes(routes!(events::listen_to_jobs))
         .routes(routes!(cluster::get_cluster))
         .routes(routes!(health::get_liveness))
         .routes(routes!(health::get_readiness))
@@ -100,6 +103,7 @@ pub fn router(app: App) -> axum::Router {
         .merge(docs::routes(openapi_json()))
         .layer(axum::Extension(departments::Known::default()))
         .layer(axum::Extension(backups::verify::Running::default()))
+        .layer(axum::Extension(events::Hub::default()))
         .layer(axum::Extension(health::Readiness::default()))
         .layer(axum::middleware::from_fn_with_state(edge, middleware::edge))
         .with_state(app)

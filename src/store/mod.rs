@@ -10,6 +10,7 @@ mod documents;
 pub mod error;
 pub mod fences;
 pub mod heads;
+pub mod job_changes;
 pub mod migrate;
 pub mod repository;
 pub mod restore_batches;

@@ -11,6 +11,7 @@ mod bad_targets;
 mod deleting;
 mod departments;
 mod documents;
+mod events;
 mod failover;
 mod faults;
 mod fence;

@@ -5,7 +5,7 @@ pub mod changes;
 pub mod conflicts;
 pub mod start;
 pub mod undo;
-mod view;
+pub(super) mod view;
 pub mod wire;
 
 use axum::extract::State;

@@ -40,7 +40,8 @@ fn from_view(source: &RestoreSource) -> RestoreFromView {
     RestoreFromView { backup_id, undo_of }
 }
 
-pub(super) fn view(app: &App, restore: Restore) -> RestoreView {
+/// From a stored restore to what is shown of it.
+pub(in crate::api) fn view(app: &App, restore: Restore) -> RestoreView {
     let waits = restore.state == RestoreState::Queued && restore.cause.is_none();
     let cause = if waits { waiting_cause(app, &restore.department) } else { restore.cause };
     let request = restore.request;

@@ -104,7 +104,7 @@ pub struct PlanSampleView {
 }
 
 /// How far the application has come.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RestoreProgressView {
     /// The pass that is under way.
     pub pass: PassView,

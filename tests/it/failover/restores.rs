@@ -66,7 +66,7 @@ pub(super) async fn survives_its_leader(stack: &mut Stack, location: &str) -> (V
 }
 
 #[tokio::test]
-async fn an_undo_whose_leader_is_killed_is_finished_from_its_checkpoint_by_the_next_one() {
+async fn an_undo_whose_leader_is_killed_is_finished_by_the_next_one_and_a_listener_hears_it_through() {
     let settings = Settings { replicas: 3, targets: 3, range_records: 4, ..Settings::default() };
     let mut stack = Stack::start(settings).await;
     stack.create_users("default", 10 * GROUPS).await;
@@ -77,8 +77,15 @@ async fn an_undo_whose_leader_is_killed_is_finished_from_its_checkpoint_by_the_n
     let with = json!({ "mode": "exact", "credentials": "restore", "locked": "restore" });
     let restore = stack.restored(&backup, with).await;
     let of = format!("/restores/{}", restore["id"].as_str().expect("have an id"));
+    let leader = stack.leader_of("default").await;
+    let other = stack.replicas.iter().find(|replica| replica.id != leader["replica"]).expect("have a follower");
+    let mut listener = other.client.listen("?kind=restore", None).await;
     let location = stack.undo(&of).await.expect(202).header("location").to_owned();
     let (_, job) = survives_its_leader(&mut stack, &location).await;
+    let heard = listener.until(|event| event["id"] == job["id"] && event["state"] == "complete").await;
+    let executed: Vec<&Value> = heard.iter().map(|event| &event["executed_by"]["replica"]).collect();
+    assert!(executed.contains(&&leader["replica"]), "a listener hears both leaders: {executed:?}");
+    assert_eq!(executed.last(), Some(&&job["executed_by"]["replica"]));
     assert_eq!(job["progress"]["conflicts"], 0, "{job}");
     assert_same_content(&before, &stack.records("default").await);
 }

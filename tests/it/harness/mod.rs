@@ -4,6 +4,7 @@
 
 pub(crate) mod changes;
 pub(crate) mod client;
+pub(crate) mod events;
 pub(crate) mod objects;
 pub(crate) mod parts;
 pub(crate) mod process;
