@@ -16,6 +16,7 @@ use tokio::sync::{OnceCell, mpsc, watch};
 use crate::api::auth::Tokens;
 use crate::api::passwords::Hasher;
 use crate::backup::Repository;
+use crate::backup::past::Past;
 use crate::cluster::{Claim, Cluster, Member};
 use crate::config::Config;
 use crate::domain::cause::Cause;
@@ -41,6 +42,8 @@ pub struct App {
     pub targets: Targets,
     /// The repository; absent until it could be opened (MongoDB or all targets down at the start).
     pub repository: Arc<OnceCell<Repository>>,
+    /// Reads the past.
+    pub past: Past,
     /// Why the repository is not open yet.
     pub repository_cause: Arc<watch::Sender<Option<Cause>>>,
     /// The time.
@@ -91,13 +94,16 @@ impl App {
         let token = config.auth.bootstrap_token()?;
         let auth = Tokens::from_bootstrap(token.expose_secret()).context("read the bootstrap token")?;
         let hasher = Hasher::new(&config.http).context("prepare the hashing of passwords")?;
+        let repository = Arc::new(OnceCell::new());
+        let past = Past::new(store.clone(), targets.clone(), Arc::clone(&repository));
         let app = Self {
             config: Arc::new(config),
             replica,
             store,
             cluster,
             targets,
-            repository: Arc::new(OnceCell::new()),
+            repository,
+            past,
             repository_cause: Arc::new(watch::Sender::new(None)),
             started_at: clock.now(),
             clock,
@@ -116,6 +122,7 @@ impl App {
             cluster: self.cluster.clone(),
             targets: self.targets.clone(),
             repository: Arc::clone(&self.repository),
+            past: self.past.clone(),
             clock: self.clock.clone(),
             tracker: self.shutdown.tracker.clone(),
         }

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::history::{Chain, Change, Sequence};
+use crate::domain::ids::UserId;
 
 use super::Repository;
 use super::record::{parse_record, write_record, write_text};
@@ -80,6 +81,33 @@ pub fn parse_change(line: &[u8]) -> Result<Numbered, String> {
     Ok(Numbered { sequence: Sequence(line.sequence), time, change })
 }
 
+/// Number, time and user of a change line, without looking at the rest of it. What is not byte by byte as we write it
+/// is read whole.
+///
+/// # Errors
+/// The reason, without any value of the line.
+pub(super) fn parse_place(line: &[u8]) -> Result<(Sequence, Timestamp, UserId), String> {
+    match exact_place(line) {
+        Some(place) => Ok(place),
+        None => parse_change(line).map(|numbered| {
+            let id = numbered.change.user_id().clone();
+            (numbered.sequence, numbered.time, id)
+        }),
+    }
+}
+
+fn exact_place(line: &[u8]) -> Option<(Sequence, Timestamp, UserId)> {
+    let rest = line.strip_prefix(b"{\"sequence\":")?;
+    let (sequence, rest) = rest.split_at(rest.iter().position(|b| *b == b',')?);
+    let rest = rest.strip_prefix(b",\"time\":\"")?;
+    let (time, rest) = rest.split_at(rest.iter().position(|b| *b == b'"')?);
+    let kinds = [b"\",\"put\":{\"id\":\"".as_slice(), b"\",\"delete\":\"", b"\",\"patch\":{\"id\":\""];
+    let rest = kinds.iter().find_map(|kind| rest.strip_prefix(*kind))?;
+    let id = &rest[..rest.iter().position(|b| *b == b'"')?];
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    Some((Sequence(text(sequence)?.parse().ok()?), text(time)?.parse().ok()?, text(id)?.parse().ok()?))
+}
+
 impl Repository {
     /// The chain value after a line (without its line end).
     pub fn chain_after(&self, chain: &Chain, line: &[u8]) -> Chain {
@@ -94,6 +122,18 @@ impl Repository {
 mod tests {
     use super::*;
     use crate::backup::testing::{golden_repository, user};
+
+    #[test]
+    fn the_place_of_a_change_is_read_without_the_rest() {
+        let id = user(1).id;
+        for change in [Change::Put(user(1)), Change::Delete(id.clone()), Change::Patch(id.clone(), "{}".to_owned())] {
+            let line = change_line(Sequence(7), Timestamp::from_millis(1_700_000_000_123), &change);
+            let place = (Sequence(7), Timestamp::from_millis(1_700_000_000_123), id.clone());
+            assert_eq!(exact_place(&line), Some(place.clone()));
+            assert_eq!(parse_place(&line), Ok(place));
+        }
+        assert!(parse_place(b"{\"sequence\":1}").is_err());
+    }
 
     #[test]
     fn every_part_of_a_change_moves_the_chain() {

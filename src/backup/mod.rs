@@ -15,6 +15,7 @@ pub mod manifest;
 mod marker;
 mod merge;
 pub mod merkle;
+pub mod past;
 pub mod patch;
 pub mod plan;
 #[cfg(test)]

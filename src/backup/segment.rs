@@ -14,7 +14,7 @@ use crate::targets::layout::ObjectPath;
 
 use super::chain::{Numbered, parse_change};
 use super::manifest::{hex_digest, push_line};
-use super::seal::{Header, Kind, damaged};
+use super::seal::{Header, Kind, Opened, damaged};
 use super::{BackupError, Repository};
 
 /// A run of changes.
@@ -69,6 +69,30 @@ pub struct OpenedSegment {
     pub changes: Vec<(Numbered, Chain)>,
 }
 
+/// A segment whose seal and place have been checked, and whose lines have not.
+#[derive(Debug)]
+pub(super) struct SegmentLines {
+    pub(super) first: Sequence,
+    pub(super) last: Sequence,
+    pub(super) before: Chain,
+    pub(super) after: Chain,
+    epoch: Epoch,
+    source: Source,
+    opened: Opened,
+}
+
+impl SegmentLines {
+    /// The change lines, without their line ends.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.body().split(|b| *b == b'\n').filter(|line| !line.is_empty())
+    }
+
+    /// The change lines as they lie in memory.
+    pub(super) fn body(&self) -> &[u8] {
+        self.opened.body()
+    }
+}
+
 impl Repository {
     /// Seals a segment; gives its path and its bytes.
     ///
@@ -106,6 +130,33 @@ impl Repository {
         path: &ObjectPath,
         sealed: &[u8],
     ) -> Result<OpenedSegment, BackupError> {
+        let opened = self.open_segment_lines(department, timeline, path, sealed)?;
+        let mut chain = opened.before;
+        let mut changes = Vec::new();
+        for line in opened.lines() {
+            chain = self.chain_after(&chain, line);
+            let change = parse_change(line).map_err(|reason| damaged(path, &format!("a change line: {reason}")))?;
+            changes.push((change, chain));
+        }
+        let numbered = (opened.first.0..).zip(&changes).all(|(n, (change, _))| change.sequence.0 == n);
+        let ends = changes.last().is_some_and(|(change, _)| change.sequence == opened.last);
+        if !numbered || !ends || chain != opened.after {
+            return Err(damaged(path, "its numbers or its chain do not fit its changes"));
+        }
+        Ok(OpenedSegment { before: opened.before, epoch: opened.epoch, source: opened.source, changes })
+    }
+
+    /// Opens a segment and checks seal and place, and not yet what its lines say.
+    ///
+    /// # Errors
+    /// `Damaged` or `WrongKey`.
+    pub(super) fn open_segment_lines(
+        &self,
+        department: &DepartmentName,
+        timeline: Timeline,
+        path: &ObjectPath,
+        sealed: &[u8],
+    ) -> Result<SegmentLines, BackupError> {
         let bad = |reason: &str| damaged(path, reason);
         let opened = self.unseal(path, sealed, &Header::new(Kind::Segment, department, timeline))?;
         let header: HeaderLine =
@@ -114,21 +165,10 @@ impl Repository {
         if *path != ObjectPath::segment(department, timeline, first, last, path.hash()) {
             return Err(bad("its name is not the one of its changes"));
         }
-        let before = hex_digest(&header.before).map(Chain).ok_or_else(|| bad("its chain cannot be read"))?;
-        let mut chain = before;
-        let mut changes = Vec::new();
-        for line in opened.body().split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-            chain = self.chain_after(&chain, line);
-            let change = parse_change(line).map_err(|reason| damaged(path, &format!("a change line: {reason}")))?;
-            changes.push((change, chain));
-        }
-        let numbered = (first.0..).zip(&changes).all(|(n, (change, _))| change.sequence.0 == n);
-        let ends = changes.last().is_some_and(|(change, _)| change.sequence == last);
-        if !numbered || !ends || chain.to_string() != header.after {
-            return Err(bad("its numbers or its chain do not fit its changes"));
-        }
+        let chain = |text: &str| hex_digest(text).map(Chain).ok_or_else(|| bad("its chain cannot be read"));
+        let (before, after) = (chain(&header.before)?, chain(&header.after)?);
         let source = Source { replica_set_id: header.replica_set_id, users_uuid: header.users_uuid };
-        Ok(OpenedSegment { before, epoch: Epoch(header.epoch), source, changes })
+        Ok(SegmentLines { first, last, before, after, epoch: Epoch(header.epoch), source, opened })
     }
 }
 

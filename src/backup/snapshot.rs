@@ -12,7 +12,7 @@ use crate::targets::layout::ObjectPath;
 use crate::targets::{Target, TargetError, Targets};
 
 use super::manifest::{ChunkRef, Manifest};
-use super::record::read_line;
+use super::record::{parse_record, read_line};
 use super::seal::{Header, Kind, Opened, damaged};
 use super::{BackupError, Repository};
 
@@ -89,8 +89,19 @@ impl Snapshot {
         let chunks = &self.manifest.chunks;
         let at = chunks.partition_point(|chunk| chunk.last.as_str() < id.as_str());
         let Some(chunk) = chunks.get(at).filter(|chunk| chunk.first.as_str() <= id.as_str()) else { return Ok(None) };
-        let users = self.chunk(chunk).await?;
-        Ok(users.into_iter().find(|user| user.id == *id))
+        let path = self.manifest.chunk_path(chunk);
+        let mut refusal = None;
+        for target in self.targets.by_health() {
+            let read = async {
+                let sealed = target.get(&path).await?;
+                find_in_chunk(&self.repository, &self.manifest, chunk, sealed, id).await
+            };
+            match read.await {
+                Ok(user) => return Ok(user),
+                Err(error) => refusal = Some(worse(refusal, error)),
+            }
+        }
+        Err(refusal.unwrap_or_else(|| damaged(&path, "there is no target")))
     }
 
     async fn chunk(&self, chunk: &ChunkRef) -> Result<Vec<User>, BackupError> {
@@ -162,6 +173,27 @@ pub(super) async fn check_chunk(
     let (path, place) = (manifest.chunk_path(chunk), manifest.chunk_place());
     let (repository, chunk) = (repository.clone(), chunk.clone());
     repository.clone().busy(move || decode_chunk(&repository, &path, &place, &chunk, &sealed)).await
+}
+
+/// Finds the record of one user in a chunk. Only its own line is read; the content id commits to all of them.
+async fn find_in_chunk(
+    repository: &Repository,
+    manifest: &Manifest,
+    chunk: &ChunkRef,
+    sealed: Bytes,
+    id: &UserId,
+) -> Result<Option<User>, BackupError> {
+    let (path, place) = (manifest.chunk_path(chunk), manifest.chunk_place());
+    // An id needs no escaping, so a record of it begins with exactly this.
+    let begin = format!("{{\"id\":\"{id}\",").into_bytes();
+    let (repository, chunk) = (repository.clone(), chunk.clone());
+    let find = move |repository: &Repository| {
+        let opened = open_chunk(repository, &path, &place, &chunk, &sealed)?;
+        let line = opened.body().split(|b| *b == b'\n').find(|line| line.starts_with(&begin));
+        let user = line.map(parse_record).transpose();
+        user.map_err(|reason| damaged(&path, &format!("a record: {reason}")))
+    };
+    repository.clone().busy(move || find(&repository)).await
 }
 
 /// Checks that a chunk holds exactly the lines that were written, and looks at no record: the content id commits to all

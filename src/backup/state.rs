@@ -115,6 +115,11 @@ impl State {
         }
     }
 
+    /// How many users the changes after the snapshot touch.
+    pub fn changed(&self) -> usize {
+        self.folded.len()
+    }
+
     /// The chunks of the snapshot that it begins with.
     pub fn chunks(&self) -> &[ChunkRef] {
         self.base.as_ref().map_or(&[], |base| &base.manifest().chunks)

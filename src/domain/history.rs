@@ -6,6 +6,7 @@ use super::clock::Timestamp;
 use super::epoch::Epoch;
 use super::ids::{DepartmentName, TargetName, UserId};
 use super::user::User;
+use super::window::Place;
 
 /// Per-department number of a change: 1, 2, 3, …; 0 is the empty beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +83,11 @@ pub struct Head {
     pub position: Position,
     /// What the history comes from.
     pub source: Source,
+    /// The earliest place from which the journal is whole, where that is not the first complete backup: the empty
+    /// beginning, or what retention has left.
+    pub begin: Option<Place>,
+    /// Since when captured changes have waited longer than a flush for the write quorum; absent while none does.
+    pub behind_since: Option<Timestamp>,
     /// Every break of the history, oldest first.
     pub gaps: Vec<Gap>,
     /// How far each target holds the journal; one that is absent holds nothing yet.
@@ -89,6 +95,11 @@ pub struct Head {
 }
 
 impl Head {
+    /// The place that it has reached.
+    pub fn place(&self) -> Place {
+        Place { timeline: self.timeline, sequence: self.position.sequence, time: self.position.time }
+    }
+
     /// How far a target holds the journal.
     pub fn journal_through(&self, target: &TargetName) -> Option<Sequence> {
         self.journal.iter().find(|copy| copy.target == *target).map(|copy| copy.through)
@@ -107,8 +118,12 @@ pub struct JournalCopy {
 /// A stretch of history that could not be captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
+    /// The line of history that ended there.
+    pub timeline: Timeline,
     /// The last sequence before the gap.
     pub after: Sequence,
+    /// The department's time at that sequence.
+    pub time: Timestamp,
     /// When it was found.
     pub found_at: Timestamp,
     /// Stable code, for example `history_lost` or `collection_dropped`.
@@ -124,4 +139,14 @@ pub enum Change {
     Delete(UserId),
     /// Written by something other than the service with an update operator: what the update said, as JSON text.
     Patch(UserId, String),
+}
+
+impl Change {
+    /// The user that changed.
+    pub fn user_id(&self) -> &UserId {
+        match self {
+            Self::Put(user) => &user.id,
+            Self::Delete(id) | Self::Patch(id, _) => id,
+        }
+    }
 }

@@ -21,3 +21,4 @@ pub mod text;
 pub mod token;
 pub mod undo;
 pub mod user;
+pub mod window;

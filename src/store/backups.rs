@@ -58,6 +58,15 @@ pub struct BackupFilter {
 
 const OPEN: [&str; 2] = ["queued", "running"];
 
+fn owing_filter(department: &DepartmentName) -> Document {
+    doc! {
+        "_id.department": department.as_str(),
+        "state": BackupState::Complete.name(),
+        // Every state but `present`, spelled so that the partial index over them serves it.
+        "copies.state": { "$in": [CopyState::Owed.name(), CopyState::Damaged.name(), CopyState::Missing.name()] },
+    }
+}
+
 impl Backups {
     pub(super) fn new(database: &Database) -> Self {
         Self { database: database.clone(), backups: database.collection("backups") }
@@ -276,12 +285,15 @@ impl Backups {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn owing(&self, department: &DepartmentName, limit: usize) -> Result<Vec<Backup>, StoreError> {
-        let filter = doc! {
-            "_id.department": department.as_str(),
-            "state": BackupState::Complete.name(),
-            "copies": { "$elemMatch": { "state": { "$ne": "present" } } },
-        };
-        self.find(filter, doc! { "requested_at": 1, "_id.id": 1 }, limit).await
+        self.find(owing_filter(department), doc! { "requested_at": 1, "_id.id": 1 }, limit).await
+    }
+
+    /// How many complete backups of a department have a copy that is not present.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn count_owing(&self, department: &DepartmentName) -> Result<u64, StoreError> {
+        read(self.backups.count_documents(owing_filter(department))).await
     }
 
     /// The newest complete backup of a department by sequence.

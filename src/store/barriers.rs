@@ -102,6 +102,16 @@ impl Barriers {
         write(self.barriers.update_many(not_above(open, leadership), again)).await.map(drop)
     }
 
+    /// Puts a tick into the change stream of a department: what comes by there has a time, so time passes in a department in
+    /// which nobody writes. It is not fenced: whoever ticks, it says nothing but the time.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn tick(&self, department: &DepartmentName) -> Result<(), StoreError> {
+        let tick = doc! { "_id": { "department": department.as_str(), "id": "tick" } };
+        write(self.barriers.update_one(tick, doc! { "$inc": { "ticks": 1_i64 } }).upsert(true)).await.map(drop)
+    }
+
     /// Gives open barriers their receipt, fenced in the filter.
     ///
     /// # Errors

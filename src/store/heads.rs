@@ -6,7 +6,7 @@ use mongodb::{Collection, Database};
 
 use super::StoreError;
 use super::documents::heads::{fresh_head, journal_array, position_document, read_head, source_document};
-use super::documents::{cluster_time_of, date, timestamp};
+use super::documents::{cluster_time_of, date, opt_date, timestamp};
 use super::error::{read, write};
 use super::fences::exact_epoch;
 use crate::domain::clock::Timestamp;
@@ -64,7 +64,7 @@ impl Heads {
     }
 
     /// Moves the head to a position if it still has this epoch and chain, and records how far each target holds the
-    /// journal.
+    /// journal, and since when more is waiting.
     ///
     /// # Errors
     /// `Fenced` when it has not.
@@ -72,12 +72,13 @@ impl Heads {
         &self,
         leadership: &Leadership,
         from: &Chain,
-        to: &Position,
+        (to, behind_since): (&Position, Option<Timestamp>),
         journal: &[JournalCopy],
     ) -> Result<(), StoreError> {
         let filter = doc! { "_id": leadership.department.as_str(), "chain": super::documents::binary(&from.0) };
         let mut set = position_document(to);
         set.insert("journal", journal_array(journal));
+        set.insert("behind_since", opt_date(behind_since));
         let update = doc! { "$set": set };
         let done = write(self.heads.update_one(exact_epoch(filter, leadership), update)).await?;
         if done.matched_count > 0 {
@@ -100,6 +101,17 @@ impl Heads {
         if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
     }
 
+    /// Records since when captured changes wait for the write quorum, if the head still has this epoch.
+    ///
+    /// # Errors
+    /// `Fenced` when it has not.
+    pub async fn set_behind(&self, leadership: &Leadership, since: Timestamp) -> Result<(), StoreError> {
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let update = doc! { "$set": { "behind_since": date(since) } };
+        let done = write(self.heads.update_one(filter, update)).await?;
+        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+    }
+
     /// Starts a new timeline at the present cluster time after a break of the stream; records the gap with its cause.
     /// Sequence and chain go on. Returns the new head.
     ///
@@ -113,7 +125,7 @@ impl Heads {
         now: Timestamp,
     ) -> Result<Head, StoreError> {
         let at = cluster_time_now(&self.database).await?;
-        let gap = doc! { "after": "$sequence", "found_at": date(now), "cause": { "$literal": cause } };
+        let gap = doc! { "timeline": "$timeline", "after": "$sequence", "time": "$time", "found_at": date(now), "cause": { "$literal": cause } };
         let update = vec![doc! { "$set": {
             "timeline": { "$add": ["$timeline", 1_i64] },
             "source": { "$literal": source_document(source) },

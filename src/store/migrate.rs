@@ -14,10 +14,11 @@ use crate::domain::ids::DepartmentName;
 use crate::domain::user::Rev;
 
 /// Every migration: its name and its text, in order.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("0001_collections", include_str!("../../migrations/0001_collections.json")),
     ("0002_indexes", include_str!("../../migrations/0002_indexes.json")),
     ("0003_barriers", include_str!("../../migrations/0003_barriers.json")),
+    ("0004_points", include_str!("../../migrations/0004_points.json")),
 ];
 /// How long a runner may stay silent before another one takes over.
 const LEASE_MILLIS: i64 = 30_000;

@@ -20,6 +20,7 @@ mod scan;
 pub mod tail;
 mod txn;
 pub mod users;
+pub mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,8 @@ pub struct Store {
     pub fences: fences::Fences,
     /// How far the history of each department goes.
     pub heads: heads::Heads,
+    /// What of each history can be read.
+    pub windows: windows::Windows,
     /// The identity of the repository of backups.
     pub repository: repository::RepositoryRecord,
     /// Change streams of departments.
@@ -80,6 +83,7 @@ impl Store {
             restore_batches: restore_batches::RestoreBatches::new(&database),
             fences: fences::Fences::new(&database),
             heads: heads::Heads::new(&database),
+            windows: windows::Windows::new(&database),
             repository: repository::RepositoryRecord::new(&database),
             tail: tail::Tail::new(&database),
             database,

@@ -24,6 +24,9 @@ use crate::targets::layout::ObjectPath;
 /// A trouble of this length fails the backup that waits for the journal.
 const TROUBLE_LASTS: Duration = Duration::from_secs(5);
 
+/// Changes older than this that still wait make the history lag in sight.
+const LAG_SHOWN: Duration = Duration::from_secs(5);
+
 /// A segment that is sealed and not yet on the write quorum.
 #[derive(Debug)]
 struct Ready {
@@ -32,12 +35,25 @@ struct Ready {
     end: Position,
 }
 
+/// When nothing was archived last, and whether a tick has been put into the stream since.
+#[derive(Debug)]
+struct Idle {
+    since: tokio::time::Instant,
+    ticked: bool,
+}
+
+impl Idle {
+    fn now() -> Self {
+        Self { since: tokio::time::Instant::now(), ticked: false }
+    }
+}
+
 /// Archives until the leadership ends.
 pub(super) async fn run(leading: Leading) {
     let mut ready = None;
-    let mut idle_since = tokio::time::Instant::now();
+    let mut idle = Idle::now();
     loop {
-        let wait = match archive(&leading, &mut ready, &mut idle_since).await {
+        let wait = match archive(&leading, &mut ready, &mut idle).await {
             Ok(()) => {
                 leading.trouble.send_replace(None);
                 leading.parts.config.backup.journal_every
@@ -50,6 +66,7 @@ pub(super) async fn run(leading: Leading) {
                 };
                 if leading.trouble.send_replace(Some(cause)).is_none() {
                     warn!(?halt, "archive the journal: tried again until it works");
+                    show_lag(&leading).await;
                 }
                 leading.pokes.catch_up.notify_one();
                 RETRY_AFTER
@@ -88,11 +105,17 @@ async fn lasting_trouble(leading: &Leading) -> Cause {
     }
 }
 
-async fn archive(
-    leading: &Leading,
-    ready: &mut Option<Ready>,
-    idle_since: &mut tokio::time::Instant,
-) -> Result<(), Halt> {
+/// Lets everybody see that what came after the head is not in the history yet. If it cannot be written, the next trouble
+/// tries again.
+async fn show_lag(leading: &Leading) {
+    let mut head = leading.head.lock().await;
+    let since = head.behind_since.unwrap_or(head.position.time);
+    if leading.check().is_ok() && leading.parts.store.heads.set_behind(&leading.leadership, since).await.is_ok() {
+        head.behind_since = Some(since);
+    }
+}
+
+async fn archive(leading: &Leading, ready: &mut Option<Ready>, idle: &mut Idle) -> Result<(), Halt> {
     leading.check()?;
     let mut head = leading.head.lock().await;
     if let Some(segment) = ready {
@@ -100,9 +123,17 @@ async fn archive(
         *ready = None;
     }
     let backup = &leading.parts.config.backup;
-    let run = leading.follower.take_if(|lines| lines > 0 || idle_since.elapsed() >= backup.idle_head_every);
-    if let Some(run) = run {
-        *idle_since = tokio::time::Instant::now();
+    let rested = idle.since.elapsed() >= backup.idle_head_every;
+    if rested && !idle.ticked {
+        leading.parts.store.barriers.tick(&leading.leadership.department).await?;
+        idle.ticked = true;
+    }
+    // The tick comes by before the next look; then the head moves over it.
+    let asked = leading.follower.is_asked();
+    let passed = leading.follower.position().time > head.position.time;
+    let moves = asked || (idle.ticked && (passed || idle.since.elapsed() >= backup.idle_head_every * 2));
+    if let Some(run) = leading.follower.take_if(|lines| lines > 0 || moves) {
+        *idle = Idle::now();
         if run.lines.is_empty() {
             let journal = head.journal.clone();
             advance(leading, &mut head, run.end, journal).await?;
@@ -155,9 +186,13 @@ async fn write(leading: &Leading, head: &mut Head, segment: &Ready) -> Result<()
 
 async fn advance(leading: &Leading, head: &mut Head, to: Position, journal: Vec<JournalCopy>) -> Result<(), Halt> {
     leading.check()?;
-    leading.parts.store.heads.advance(&leading.leadership, &head.position.chain, &to, &journal).await?;
+    let late = leading.parts.clock.now().since(to.time) > LAG_SHOWN;
+    let behind_since = (late && leading.follower.waiting() > 0).then_some(to.time);
+    let heads = &leading.parts.store.heads;
+    heads.advance(&leading.leadership, &head.position.chain, (&to, behind_since), &journal).await?;
     head.position = to;
     head.journal = journal;
+    head.behind_since = behind_since;
     Ok(())
 }
 

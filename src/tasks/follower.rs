@@ -169,6 +169,11 @@ impl Follower {
         }
     }
 
+    /// Whether somebody waits for a receipt.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.lock().barriers.is_empty()
+    }
+
     /// Barriers whose changes are all at or before a sequence.
     pub(super) fn passed(&self, archived: Sequence) -> Vec<BarrierId> {
         let state = self.lock();

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backup::Repository;
+use crate::backup::past::Past;
 use crate::cluster::{Claim, Cluster};
 use crate::config::Config;
 use crate::domain::clock::Clock;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub targets: Targets,
     /// The repository; absent until it could be opened.
     pub repository: Arc<OnceCell<Repository>>,
+    /// Reads the past.
+    pub past: Past,
     /// The time.
     pub clock: Clock,
     /// Waits for every leadership at shutdown.

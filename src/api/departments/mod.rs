@@ -2,6 +2,7 @@
 
 mod known;
 pub mod put;
+pub mod window;
 pub mod wire;
 
 use axum::Extension;

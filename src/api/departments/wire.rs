@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::window::{RecoveryWindowView, window_view};
 use crate::api::extract::{not_null, object_not_null};
 use crate::api::problem::Problem;
 use crate::api::sync::JournalCopyView;
@@ -75,22 +76,8 @@ pub struct HeadView {
     /// The department's time at that point.
     #[schema(format = DateTime)]
     pub time: String,
-    /// Breaks of the history.
-    pub gaps: Vec<GapView>,
     /// How far each target holds the journal.
     pub journal: Vec<JournalCopyView>,
-}
-
-/// A stretch of history that could not be captured.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct GapView {
-    /// The last sequence before it.
-    pub after: i64,
-    /// When it was found.
-    #[schema(format = DateTime)]
-    pub found_at: String,
-    /// Why it is there.
-    pub cause: String,
 }
 
 /// A department.
@@ -110,6 +97,8 @@ pub struct DepartmentView {
     pub schedule: ScheduleView,
     /// How far its history goes; null before its first leader.
     pub head: Option<HeadView>,
+    /// Which of its moments can be read and restored; null before its first leader.
+    pub recovery_window: Option<RecoveryWindowView>,
     /// The targets of its backups, as the answering replica sees them.
     pub targets: Vec<TargetView>,
     /// Revision; the `ETag` without its quotes.
@@ -181,22 +170,20 @@ fn in_units(duration: Duration) -> String {
 }
 
 fn head_view(head: Head) -> HeadView {
-    let gaps = head.gaps.into_iter().map(|gap| GapView {
-        after: gap.after.0,
-        found_at: gap.found_at.to_string(),
-        cause: gap.cause,
-    });
     HeadView {
         timeline: head.timeline.0,
         sequence: head.position.sequence.0,
         time: head.position.time.to_string(),
-        gaps: gaps.collect(),
         journal: head.journal.into_iter().map(Into::into).collect(),
     }
 }
 
 pub(super) async fn view(app: &App, department: &Department) -> Result<DepartmentView, Problem> {
     let head = app.store.heads.get(&department.name).await?;
+    let recovery_window = match &head {
+        Some(head) => Some(window_view(app, head).await?),
+        None => None,
+    };
     let (leader, followers) = roles(app, &department.name);
     Ok(DepartmentView {
         name: department.name.to_string(),
@@ -209,6 +196,7 @@ pub(super) async fn view(app: &App, department: &Department) -> Result<Departmen
             missed_slots: department.schedule.missed_slots,
         },
         head: head.map(head_view),
+        recovery_window,
         targets: app.targets.statuses().into_iter().map(Into::into).collect(),
         rev: department.rev.to_string(),
         created_at: department.created_at.to_string(),

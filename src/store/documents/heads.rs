@@ -8,6 +8,7 @@ use crate::domain::epoch::Epoch;
 use crate::domain::history::{
     Chain, ClusterTime, Gap, Head, JournalCopy, Position, Sequence, Source, StreamToken, Timeline,
 };
+use crate::domain::window::Place;
 use crate::store::StoreError;
 
 /// What a position sets in a head.
@@ -41,8 +42,30 @@ pub(in crate::store) fn fresh_head(source: &Source, at: ClusterTime) -> Document
     head.insert("timeline", 1_i64);
     head.insert("source", source_document(source));
     head.insert("gaps", Bson::Array(Vec::new()));
+    head.insert("begin", Bson::Null);
+    head.insert("behind_since", Bson::Null);
     head.insert("journal", Bson::Array(Vec::new()));
     head
+}
+
+/// The empty beginning of a department whose first user cannot have come before a cluster time.
+pub(in crate::store) fn empty_beginning(at: ClusterTime) -> Document {
+    let time = Timestamp::from_millis(i64::from(at.seconds) * 1000);
+    place_document(Place { timeline: Timeline(1), sequence: Sequence(0), time })
+}
+
+/// A place of a history.
+pub(in crate::store) fn place_document(place: Place) -> Document {
+    doc! { "timeline": place.timeline.0, "sequence": place.sequence.0, "time": date(place.time) }
+}
+
+fn read_place(fields: &Fields<'_>, field: &str) -> Result<Place, StoreError> {
+    let place = fields.sub(field)?;
+    Ok(Place {
+        timeline: Timeline(place.int("timeline")?),
+        sequence: Sequence(place.int("sequence")?),
+        time: place.time("time")?,
+    })
 }
 
 /// How far each target holds the journal.
@@ -75,8 +98,16 @@ pub(in crate::store) fn read_head(document: &Document) -> Result<Head, StoreErro
         },
         source: Source { replica_set_id: source.owned("replica_set_id")?, users_uuid: source.owned("users_uuid")? },
         gaps: fields.list("gaps", |gap| {
-            Ok(Gap { after: Sequence(gap.int("after")?), found_at: gap.time("found_at")?, cause: gap.owned("cause")? })
+            Ok(Gap {
+                timeline: Timeline(gap.int("timeline")?),
+                after: Sequence(gap.int("after")?),
+                time: gap.time("time")?,
+                found_at: gap.time("found_at")?,
+                cause: gap.owned("cause")?,
+            })
         })?,
+        begin: fields.opt("begin", read_place)?,
+        behind_since: fields.opt("behind_since", Fields::time)?,
         // Heads of before the journal have none.
         journal: fields.opt("journal", read_journal)?.unwrap_or_default(),
     })

@@ -73,7 +73,10 @@ async fn migrations_are_applied_once_also_by_two_runners() {
     let store = unmigrated().await;
     let policy = policy();
     let (one, two) = tokio::join!(store.migrate(&policy, NOW), store.migrate(&policy, NOW));
-    assert_eq!([one.unwrap(), two.unwrap()].concat(), ["0001_collections", "0002_indexes", "0003_barriers"]);
+    assert_eq!(
+        [one.unwrap(), two.unwrap()].concat(),
+        ["0001_collections", "0002_indexes", "0003_barriers", "0004_points"]
+    );
     assert!(store.migrate(&policy, NOW).await.unwrap().is_empty());
     store.check().await.unwrap();
     let found = store.departments.get(&department()).await.unwrap().unwrap();
@@ -117,11 +120,11 @@ async fn a_head_moves_only_from_its_own_chain() {
         token: Some(StreamToken(vec![1, 2, 3])),
     };
     let journal = [JournalCopy { target: "t1".parse().unwrap(), through: Sequence(4) }];
-    store.heads.advance(&leadership, &Chain::GENESIS, &to, &journal).await.unwrap();
+    store.heads.advance(&leadership, &Chain::GENESIS, (&to, None), &journal).await.unwrap();
     // The same move again is one whose answer was lost; any other from there is somebody else's.
-    store.heads.advance(&leadership, &Chain::GENESIS, &to, &journal).await.unwrap();
+    store.heads.advance(&leadership, &Chain::GENESIS, (&to, None), &journal).await.unwrap();
     let other = Position { sequence: Sequence(5), ..to.clone() };
-    let refused = store.heads.advance(&leadership, &Chain::GENESIS, &other, &journal).await;
+    let refused = store.heads.advance(&leadership, &Chain::GENESIS, (&other, None), &journal).await;
     assert!(matches!(refused, Err(StoreError::Fenced(_))));
     assert_eq!(store.heads.get(&department()).await.unwrap().unwrap().journal, journal);
     assert_eq!(store.heads.get(&department()).await.unwrap().unwrap().position, to);

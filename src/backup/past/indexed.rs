@@ -1,0 +1,113 @@
+//! Which users a segment changes, and where in it: read once, kept small, so that one user in the past costs one line.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::backup::chain::parse_place;
+use crate::backup::seal::damaged;
+use crate::backup::segment::SegmentLines;
+use crate::backup::{BackupError, Repository};
+use crate::domain::clock::Timestamp;
+use crate::domain::history::{Chain, Sequence};
+use crate::domain::ids::UserId;
+use crate::targets::layout::ObjectPath;
+
+/// A segment whose seal, numbers and chain have been checked. Its lines are not kept: the name of the object commits to them.
+#[derive(Debug)]
+pub(super) struct IndexedSegment {
+    pub(super) path: ObjectPath,
+    pub(super) first: Sequence,
+    pub(super) last: Sequence,
+    pub(super) before: Chain,
+    pub(super) after: Chain,
+    /// Hash of the user of a change and index of the change, sorted.
+    users: Box<[(u64, u32)]>,
+    /// Where each change line begins.
+    begins: Box<[u32]>,
+    times: Box<[Timestamp]>,
+}
+
+fn hash_of(id: &UserId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl IndexedSegment {
+    /// Reads every line for its number, time and user, and follows the chain over all of them.
+    pub(super) fn of(repository: &Repository, path: &ObjectPath, lines: &SegmentLines) -> Result<Self, BackupError> {
+        let begin = lines.body().as_ptr().addr();
+        let (mut users, mut begins, mut times) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut chain, mut next) = (lines.before, lines.first.0);
+        for (index, line) in (0_u32..).zip(lines.lines()) {
+            let place = parse_place(line).map_err(|reason| damaged(path, &format!("a change line: {reason}")))?;
+            let (sequence, time, id) = place;
+            if sequence.0 != next {
+                return Err(damaged(path, "its changes are not numbered on"));
+            }
+            chain = repository.chain_after(&chain, line);
+            users.push((hash_of(&id), index));
+            begins.push(u32::try_from(line.as_ptr().addr() - begin).unwrap_or(u32::MAX));
+            times.push(time);
+            next += 1;
+        }
+        if next != lines.last.0 + 1 || chain != lines.after {
+            return Err(damaged(path, "its numbers or its chain do not fit its changes"));
+        }
+        users.sort_unstable();
+        Ok(Self {
+            path: path.clone(),
+            first: lines.first,
+            last: lines.last,
+            before: lines.before,
+            after: lines.after,
+            users: users.into(),
+            begins: begins.into(),
+            times: times.into(),
+        })
+    }
+
+    /// Indexes of the changes of a user, in order; now and then of one whose hash is the same.
+    pub(super) fn changes_of(&self, id: &UserId) -> impl DoubleEndedIterator<Item = u32> {
+        let hash = hash_of(id);
+        let from = self.users.partition_point(|(user, _)| *user < hash);
+        self.users[from..]
+            .iter()
+            .take_while(move |(user, _)| *user == hash)
+            .map(|(_, index)| *index)
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// Number of a change.
+    pub(super) fn sequence(&self, index: u32) -> Sequence {
+        Sequence(self.first.0 + i64::from(index))
+    }
+
+    /// Where the line of a change begins in the lines of the segment.
+    pub(super) fn begin(&self, index: u32) -> usize {
+        self.begins.get(index as usize).map_or(usize::MAX, |begin| *begin as usize)
+    }
+
+    /// The department's time at the last change.
+    pub(super) fn through(&self) -> Option<Timestamp> {
+        self.times.last().copied()
+    }
+
+    /// The last change up to a time, with its own time.
+    pub(super) fn last_at(&self, at: Timestamp) -> Option<(Sequence, Timestamp)> {
+        let count = self.times.partition_point(|time| *time <= at);
+        let time = *self.times.get(count.checked_sub(1)?)?;
+        Some((Sequence(self.first.0 + i64::try_from(count).ok()? - 1), time))
+    }
+
+    /// The department's time at a change.
+    pub(super) fn time(&self, sequence: Sequence) -> Option<Timestamp> {
+        usize::try_from(sequence.0 - self.first.0).ok().and_then(|index| self.times.get(index)).copied()
+    }
+
+    /// Bytes that it takes in memory, roughly.
+    pub(super) fn weight(&self) -> u64 {
+        const EACH: usize = 16 + 4 + 8;
+        (256 + self.begins.len() * EACH) as u64
+    }
+}
