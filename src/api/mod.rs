@@ -15,6 +15,7 @@ mod listener;
 pub mod middleware;
 pub mod pages;
 pub mod passwords;
+pub mod past;
 pub mod problem;
 pub mod restores;
 pub mod sync;
@@ -75,6 +76,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(users::create_user, users::list_users))
         .routes(routes!(import::import_users))
         .routes(routes!(users::get_user, users::update_user, users::delete_user))
+        .routes(routes!(users::history::list_versions))
         .routes(routes!(departments::list_departments))
         .routes(routes!(departments::get_department, departments::put::put_department, departments::delete_department))
         .routes(routes!(departments::list_followers))
@@ -82,6 +84,9 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(backups::start_backup, backups::list_backups))
         .routes(routes!(backups::get_backup))
         .routes(routes!(backups::verify::verify_backup))
+        .routes(routes!(backups::users::list_backup_users))
+        .routes(routes!(backups::users::get_backup_user))
+        .routes(routes!(backups::diff::diff_backup))
         .routes(routes!(restores::start::start_restore, restores::list_restores))
         .routes(routes!(restores::get_restore))
         .routes(routes!(restores::act::apply_restore))

@@ -61,7 +61,12 @@ impl<K: Serialize + DeserializeOwned> PageRequest<K> {
         let more = items.len() > self.limit;
         items.truncate(self.limit);
         let last = items.last().filter(|_| more)?;
-        Some(cursor::encode(tokens, &self.filter, &key(last)))
+        Some(self.cursor(tokens, &key(last)))
+    }
+
+    /// The cursor that goes on after a key.
+    pub fn cursor(&self, tokens: &Tokens, key: &K) -> String {
+        cursor::encode(tokens, &self.filter, key)
     }
 
     /// The response of a page, with `Link` where there is a next one.

@@ -12,6 +12,7 @@ use crate::domain::restore::{
     Action, ConflictCause, CredentialsPolicy, LockedPolicy, OnConflict, Pass, RestoreMode, RestoreState,
 };
 use crate::domain::text::Invalid;
+use crate::domain::window::Place;
 
 /// An enumeration on the wire: the same variants as the domain's, in `snake_case`.
 macro_rules! words {
@@ -117,6 +118,22 @@ words!(
     /// Whether a department takes users.
     DepartmentStateView, "state", DepartmentState { Active = "active", Deleted = "deleted" }
 );
+
+/// A place in a history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PlaceView {
+    /// Changes up to and including this one.
+    pub sequence: i64,
+    /// The department's time there.
+    #[schema(format = DateTime)]
+    pub time: String,
+}
+
+impl From<Place> for PlaceView {
+    fn from(place: Place) -> Self {
+        Self { sequence: place.sequence.0, time: place.time.to_string() }
+    }
+}
 
 /// Why something waits, failed or does not work.
 #[derive(Debug, Clone, Serialize, ToSchema)]

@@ -69,7 +69,7 @@ impl Changes {
         let Some(held) = &self.held else {
             return Ok(ChangeReader::Compared(Comparison::open(&self.sides, id).await?));
         };
-        let next = id.map_or(0, |id| held.partition_point(|change| change.user_id <= *id));
+        let next = id.map_or(0, |id| held.partition_point(|change| change.key() <= id));
         Ok(ChangeReader::Held { changes: Arc::clone(held), next })
     }
 }

@@ -11,8 +11,10 @@ use futures::{Stream, StreamExt};
 
 use super::BackupError;
 use super::manifest::ChunkRef;
+use super::renumber::{Reader, Renumber};
+use super::sides::Sides;
 use super::state::State;
-use crate::domain::ids::UserId;
+use crate::domain::ids::{DepartmentName, UserId};
 use crate::domain::plan::{Compared, compare};
 use crate::domain::restore::{LockedPolicy, RestoreRequest};
 use crate::domain::user::User;
@@ -68,6 +70,9 @@ pub struct Merge {
     live: Side,
     request: RestoreRequest,
     selected: Option<BTreeSet<UserId>>,
+    /// The department that gets the records.
+    into: DepartmentName,
+    renumber: Option<Reader>,
     /// Records of the chunks that both sides share, which are not read.
     pub(super) shared_records: u64,
     /// Selected ids that the wanted side has not shown so far.
@@ -85,12 +90,8 @@ impl Merge {
     ///
     /// # Errors
     /// When a chunk of either state cannot be read and verified.
-    pub(super) async fn open(
-        wanted: &State,
-        live: &State,
-        request: &RestoreRequest,
-        after: Option<&UserId>,
-    ) -> Result<Self, BackupError> {
+    pub(super) async fn open(wanted: &State, sides: &Sides, after: Option<&UserId>) -> Result<Self, BackupError> {
+        let Sides { live, request, into, renumber, .. } = sides;
         let shared = shared_digests(wanted, live, request);
         let selected: Option<BTreeSet<UserId>> = request.users.as_ref().map(|ids| ids.iter().cloned().collect());
         let sorted: Option<Vec<&UserId>> = selected.as_ref().map(|ids| ids.iter().collect());
@@ -106,6 +107,8 @@ impl Merge {
             wanted: wanted_side,
             live: live_side,
             request: request.clone(),
+            into: into.clone(),
+            renumber: renumber.as_ref().map(Renumber::reader),
             missing: selected.clone().unwrap_or_default(),
             selected,
             shared_records,
@@ -124,8 +127,10 @@ impl Merge {
                 (None, Some(_)) => (false, true),
                 (Some(wanted), Some(live)) => (wanted.id <= live.id, live.id <= wanted.id),
             };
+            let new_id = if take_wanted { self.new_id().await? } else { None };
             let wanted = if take_wanted { self.wanted.advance().await? } else { None };
-            let live = if take_live { self.live.advance().await? } else { None };
+            // A record that gets a new id has nothing to do with a live one of the old id.
+            let live = if take_live && new_id.is_none() { self.live.advance().await? } else { None };
             if let (Some(selected), Some(user)) = (&self.selected, wanted.as_ref().or(live.as_ref()))
                 && !selected.contains(&user.id)
             {
@@ -134,7 +139,25 @@ impl Merge {
             if let Some(wanted) = &wanted {
                 self.missing.remove(&wanted.id);
             }
-            return Ok(Some(compare(wanted, live, &self.request)));
+            let Some(new_id) = new_id else {
+                let wanted = wanted.map(|user| User { department: self.into.clone(), ..user });
+                return Ok(Some(compare(wanted, live, &self.request)));
+            };
+            let old_id = wanted.as_ref().map(|user| user.id.clone());
+            let wanted = wanted.map(|user| User { department: self.into.clone(), id: new_id, ..user });
+            let mut compared = compare(wanted, None, &self.request);
+            if let Compared::Change { change, .. } = &mut compared {
+                change.renumbered_from = old_id;
+            }
+            return Ok(Some(compared));
+        }
+    }
+
+    /// The new id of the next wanted record, if it gets one.
+    async fn new_id(&mut self) -> Result<Option<UserId>, BackupError> {
+        match (&mut self.renumber, &self.wanted.next) {
+            (Some(renumber), Some(user)) => renumber.new_id(&user.id).await,
+            _ => Ok(None),
         }
     }
 }

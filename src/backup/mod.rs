@@ -22,6 +22,7 @@ pub mod plan;
 mod plan_tests;
 mod read_back;
 pub mod record;
+pub mod renumber;
 pub mod repair;
 pub mod repository;
 pub mod seal;

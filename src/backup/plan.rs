@@ -33,7 +33,7 @@ impl Comparison {
     pub async fn open(sides: &Sides, after: Option<&UserId>) -> Result<Self, BackupError> {
         match &sides.wanted {
             Wanted::State(wanted) => {
-                let merge = Merge::open(wanted, &sides.live, &sides.request, after).await?;
+                let merge = Merge::open(wanted, sides, after).await?;
                 Ok(Self::States(Box::new(merge)))
             }
             Wanted::Undo(undo) => Ok(Self::Undo(Box::new(undo.merge(&sides.live, after).await?))),
@@ -109,6 +109,7 @@ fn count(plan: &mut Plan, change: &PlannedChange, request: &RestoreRequest) {
     *counter += 1;
     let shown = *counter <= SAMPLES_EACH as u64;
     plan.renames += u64::from(change.renames());
+    plan.renumbered += u64::from(change.renumbered_from.is_some());
     plan.conflicts += u64::from(change.meets_conflict());
     if shown {
         plan.samples.push(describe(change, request));
@@ -125,6 +126,7 @@ pub fn describe(change: &PlannedChange, request: &RestoreRequest) -> PlanSample 
     PlanSample {
         action: change.action,
         user_id: change.user_id.clone(),
+        renumbered_from: change.renumbered_from.clone(),
         name: name.unwrap_or_default(),
         fields: fields.into_iter().map(str::to_owned).collect(),
     }

@@ -14,7 +14,7 @@ use crate::domain::user::{PasswordHash, Rev, User, UserName};
 use super::Snapshot;
 use super::changes::{ChangeReader, Changes};
 use super::plan::{Comparison, changes_page, plan};
-use super::sides::{Sides, Wanted};
+use super::sides::Sides;
 use super::state::State;
 use super::testing::user;
 use super::tests::{Place, users};
@@ -24,6 +24,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 fn request(mode: RestoreMode) -> RestoreRequest {
     RestoreRequest {
         source: RestoreSource::Backup("0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap()),
+        into: None,
         users: None,
         mode,
         credentials: CredentialsPolicy::Keep,
@@ -39,7 +40,7 @@ async fn snapshot(place: &Place, users: Vec<User>) -> Snapshot {
 
 fn sides(wanted: &Snapshot, live: &Snapshot, request: &RestoreRequest) -> Sides {
     let (wanted, live) = (State::from(wanted.clone()), State::from(live.clone()));
-    Sides { wanted: Wanted::State(wanted), live, request: request.clone() }
+    Sides::of(wanted, live, request.clone(), "eng".parse().unwrap())
 }
 
 async fn changes(wanted: &Snapshot, live: &Snapshot, request: &RestoreRequest) -> Vec<PlannedChange> {

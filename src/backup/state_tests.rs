@@ -9,7 +9,7 @@ use super::chain::change_line;
 use super::journal_read::{JournalPlace, Point};
 use super::plan::Comparison;
 use super::segment::Segment;
-use super::sides::{Sides, Wanted};
+use super::sides::Sides;
 use super::state::State;
 use super::testing::{golden_repository, targets, user};
 use super::write::{SnapshotOf, SnapshotWriter};
@@ -156,13 +156,14 @@ async fn snapshot(place: &JournalPlace, users: Vec<User>, at: Point) -> Snapshot
 async fn actions(wanted: &State, live: &State) -> Vec<(UserId, Action)> {
     let request = RestoreRequest {
         source: RestoreSource::Backup("0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap()),
+        into: None,
         users: None,
         mode: RestoreMode::Exact,
         credentials: CredentialsPolicy::Restore,
         locked: LockedPolicy::Restore,
         on_conflict: OnConflict::Skip,
     };
-    let sides = Sides { wanted: Wanted::State(wanted.clone()), live: live.clone(), request };
+    let sides = Sides::of(wanted.clone(), live.clone(), request, "eng".parse().unwrap());
     let mut comparison = Comparison::open(&sides, None).await.unwrap();
     let mut actions = Vec::new();
     while let Some(change) = comparison.next_change().await.unwrap() {

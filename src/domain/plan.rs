@@ -21,6 +21,8 @@ pub struct PlannedChange {
     pub base: Option<User>,
     /// The rev that the record must still have; absent where there must be no record.
     pub guard: Option<Rev>,
+    /// The id that the restore point has the record under, where it gets a new one.
+    pub renumbered_from: Option<UserId>,
 }
 
 /// What the comparison of two sides says.
@@ -46,7 +48,7 @@ pub enum Compared {
 pub fn compare(wanted: Option<User>, live: Option<User>, request: &RestoreRequest) -> Compared {
     let change = |action, user_id, wanted, base: Option<User>| {
         let guard = base.as_ref().map(|base| base.rev);
-        PlannedChange { user_id, action, wanted, base, guard }
+        PlannedChange { user_id, action, wanted, base, guard, renumbered_from: None }
     };
     match (wanted, live) {
         (None, None) => Compared::Outside,
@@ -111,6 +113,11 @@ pub fn changed_fields(live: &User, target: &User) -> Vec<&'static str> {
 }
 
 impl PlannedChange {
+    /// The id in whose order the changes of a plan come.
+    pub fn key(&self) -> &UserId {
+        self.renumbered_from.as_ref().unwrap_or(&self.user_id)
+    }
+
     /// Whether a live record is the one that the plan expects: the whole record, since somebody who writes past the
     /// service may change a record and leave its rev.
     pub fn expects(&self, live: &User) -> bool {
@@ -191,6 +198,7 @@ pub(crate) mod tests {
     pub(crate) fn request() -> RestoreRequest {
         RestoreRequest {
             source: RestoreSource::Backup("0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap()),
+            into: None,
             users: None,
             mode: RestoreMode::Merge,
             credentials: CredentialsPolicy::Keep,

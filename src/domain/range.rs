@@ -247,6 +247,7 @@ mod tests {
             wanted: Some(user(id, to)),
             base: Some(user(id, from)),
             guard: Some(Rev::from_bits(1)),
+            renumbered_from: None,
         }
     }
 

@@ -114,6 +114,7 @@ mod tests {
             wanted: Some(user(id, to)),
             base: Some(user(id, from)),
             guard: Some(crate::domain::user::Rev::from_bits(1)),
+            renumbered_from: None,
         }
     }
 

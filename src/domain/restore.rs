@@ -1,9 +1,12 @@
 //! A restore: what was asked, what the plan says, how far it has come.
 
+use super::backup::Base;
 use super::cause::Cause;
 use super::clock::Timestamp;
 use super::epoch::Executor;
+use super::history::{Chain, Sequence, Timeline};
 use super::ids::{BackupId, DepartmentName, RestoreId, UserId};
+use super::window::Moment;
 
 /// Most user ids that a restore may name.
 pub const RESTORE_USERS_MAX: usize = 10_000;
@@ -31,6 +34,8 @@ pub struct Restore {
     pub cancel_requested: bool,
     /// Who carries or carried it out.
     pub executed_by: Option<Executor>,
+    /// The point that the moment of the request is, once it was looked up.
+    pub point: Option<RestorePoint>,
     /// The backup taken before anything is changed.
     pub safety_backup_id: Option<BackupId>,
     /// The restore that takes back what this one wrote.
@@ -50,6 +55,8 @@ pub struct Restore {
 pub struct RestoreRequest {
     /// Where the wanted records come from.
     pub source: RestoreSource,
+    /// The department that gets the records, where it is another than the one that they come from.
+    pub into: Option<DepartmentName>,
     /// Only these users, or all.
     pub users: Option<Vec<UserId>>,
     /// What becomes of users that the point does not have.
@@ -67,15 +74,35 @@ pub struct RestoreRequest {
 pub enum RestoreSource {
     /// A complete backup.
     Backup(BackupId),
+    /// A moment of a department's history.
+    Moment(DepartmentName, Moment),
     /// What another restore wrote is taken back.
     Undo(RestoreId),
 }
 
+/// The point of a history that a moment was found to be, stored so that every leader plans from the same one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestorePoint {
+    /// The department whose history it is.
+    pub department: DepartmentName,
+    /// The line of history.
+    pub timeline: Timeline,
+    /// Changes up to and including this one.
+    pub sequence: Sequence,
+    /// The chain there.
+    pub chain: Chain,
+    /// The department's time there.
+    pub time: Timestamp,
+    /// The snapshot to begin with; absent at the empty beginning.
+    pub base: Option<Base>,
+}
+
 impl RestoreRequest {
-    /// A request that takes back what a restore wrote: exact, without policies, and nothing over a later change.
-    pub const fn undo(restore: RestoreId) -> Self {
+    /// Everything that a source has, under no policy: what a comparison and an undo ask for.
+    pub const fn everything(source: RestoreSource) -> Self {
         Self {
-            source: RestoreSource::Undo(restore),
+            source,
+            into: None,
             users: None,
             mode: RestoreMode::Exact,
             credentials: CredentialsPolicy::Restore,
@@ -105,6 +132,7 @@ impl Restore {
             apply: false,
             cancel_requested: false,
             executed_by: None,
+            point: None,
             safety_backup_id: None,
             undone_by: None,
             plan: None,
@@ -198,6 +226,8 @@ pub struct Plan {
     pub unchanged: u64,
     /// Records of which a policy keeps the live hash or lock against the point.
     pub security_kept: u64,
+    /// Records among the creates that get a new id, since theirs lives in another department.
+    pub renumbered: u64,
     /// Changes that are known to meet a conflict already; the application tells of each one.
     pub conflicts: u64,
     /// Users that were asked for by id and that the restore point does not have.
@@ -224,6 +254,8 @@ pub struct PlanSample {
     pub action: Action,
     /// The user.
     pub user_id: UserId,
+    /// The id that the point has it under, where it gets a new one.
+    pub renumbered_from: Option<UserId>,
     /// The name it has or gets.
     pub name: String,
     /// Names of the fields that change.

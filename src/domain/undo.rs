@@ -44,7 +44,14 @@ pub fn taken_back(written: &Written, before: Option<User>, live: Option<User>) -
         _ => false,
     };
     let user_id = written.user_id.clone();
-    (!as_before).then_some(PlannedChange { user_id, action, wanted: before, base: live, guard: written.after })
+    (!as_before).then_some(PlannedChange {
+        user_id,
+        action,
+        wanted: before,
+        base: live,
+        guard: written.after,
+        renumbered_from: None,
+    })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod job_changes;
 pub mod migrate;
 pub mod repository;
 pub mod restore_batches;
+pub mod restore_elsewhere;
 pub mod restore_undo;
 pub mod restores;
 mod scan;

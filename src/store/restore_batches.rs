@@ -52,6 +52,10 @@ impl RestoreBatches {
         Self { database: database.clone(), batches: database.collection(COLLECTION) }
     }
 
+    pub(super) const fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Applies a range: reads the holders of its ids and names, writes what is to be written, records it and moves the
     /// checkpoint, in one fenced transaction.
     ///

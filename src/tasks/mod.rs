@@ -9,6 +9,7 @@ mod archive;
 mod backups;
 mod capture;
 mod catch_up;
+mod elsewhere;
 mod follow;
 mod follower;
 mod halt;

@@ -9,16 +9,17 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::apply::Applier;
+use super::elsewhere;
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
 use super::schedule::fresh_backup_id;
 use crate::backup::changes::Changes;
 use crate::backup::plan::plan;
-use crate::backup::sides::Reads;
+use crate::backup::sides::{Reads, Sides};
 use crate::domain::backup::{Backup, BackupKind, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::ids::BackupId;
-use crate::domain::restore::{Restore, RestoreState};
+use crate::domain::restore::{Plan, Restore, RestoreSource, RestoreState};
 
 /// How often open restores are looked at without a poke.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -87,14 +88,12 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
     if !has_safety_backup(leading, &mut restore).await? {
         return Ok(Rests::Waits);
     }
-    let reads = Reads { store, repository: &leading.repository, targets: &leading.parts.targets };
-    let sides = unless_cancelled(leading, &restore, Box::pin(reads.sides(&restore))).await??;
+    let sides = open(leading, &mut restore).await?;
     let mut made = None;
     if restore.state == RestoreState::Planning {
-        let now = leading.parts.clock.now();
-        let planning = plan(&sides, now);
-        let (plan, held) = unless_cancelled(leading, &restore, planning).await??;
-        made = Some(held);
+        let (plan, changes) =
+            unless_cancelled(leading, &restore, Box::pin(make_plan(leading, &restore, &sides))).await??;
+        made = Some(changes);
         leading.check()?;
         restore = store.restores.set_plan(&leading.leadership, &restore.id, &plan).await?;
         info!(restore.id = %restore.id, changes = plan.changes(), "the restore is planned");
@@ -108,8 +107,8 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
         restore = store.restores.start_applying(&leading.leadership, &restore.id).await?;
         still_wanted(&restore)?;
     }
-    let changes = if let Some(held) = made {
-        Changes::new(sides, held)
+    let changes = if let Some(changes) = made {
+        changes
     } else {
         let comparing = Changes::again(sides);
         unless_cancelled(leading, &restore, comparing).await??
@@ -120,6 +119,38 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
     store.restores.finish(&leading.leadership, &restore.id, RestoreState::Complete, None, now).await?;
     info!(restore.id = %restore.id, "the restore is complete");
     Ok(Rests::Done)
+}
+
+/// Opens the two sides of a restore. What its moment is, is looked up once.
+async fn open(leading: &Leading, restore: &mut Restore) -> Result<Sides, Halt> {
+    let parts = &leading.parts;
+    let (repository, targets, past) = (&leading.repository, &parts.targets, &parts.past);
+    let reads = Reads { store: &parts.store, repository, targets, past };
+    if let (RestoreSource::Moment(department, moment), None) = (&restore.request.source, &restore.point) {
+        let point = unless_cancelled(leading, restore, Box::pin(reads.locate(department, *moment))).await??;
+        leading.check()?;
+        *restore = parts.store.restores.set_point(&leading.leadership, &restore.id, &point).await?;
+    }
+    Ok(unless_cancelled(leading, restore, Box::pin(reads.sides(restore))).await??)
+}
+
+/// Makes the plan, and tells which changes it is made of.
+async fn make_plan(leading: &Leading, restore: &Restore, sides: &Sides) -> Result<(Plan, Changes), Halt> {
+    let parts = &leading.parts;
+    let mut sides = sides.clone();
+    if restore.request.into.is_some() {
+        let all = Changes::again(sides.clone()).await?;
+        let total = elsewhere::keep(leading, restore, &all).await?;
+        let (repository, targets, past) = (&leading.repository, &parts.targets, &parts.past);
+        let reads = Reads { store: &parts.store, repository, targets, past };
+        sides.renumber = Some(reads.renumber(restore, total));
+    }
+    let (mut plan, held) = plan(&sides, parts.clock.now()).await?;
+    let changes = Changes::new(sides, held);
+    if restore.request.into.is_none() && plan.creates > 0 {
+        plan.conflicts += elsewhere::count(leading, &changes).await?;
+    }
+    Ok((plan, changes))
 }
 
 fn still_wanted(restore: &Restore) -> Result<(), Halt> {

@@ -1,5 +1,7 @@
 //! `/backups`: ask for one, list, look, verify.
 
+pub mod diff;
+pub mod users;
 pub mod verify;
 pub mod wire;
 

@@ -4,26 +4,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::problem::Problem;
+use crate::api::wire::PlaceView;
 use crate::app::App;
 use crate::domain::history::{Gap, Head};
 use crate::domain::ids::DepartmentName;
 use crate::domain::window::{Place, RecoveryWindow};
-
-/// A place in a history.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct PlaceView {
-    /// Changes up to and including this one.
-    pub sequence: i64,
-    /// The department's time there.
-    #[schema(format = DateTime)]
-    pub time: String,
-}
-
-impl From<Place> for PlaceView {
-    fn from(place: Place) -> Self {
-        Self { sequence: place.sequence.0, time: place.time.to_string() }
-    }
-}
 
 /// A stretch of history that could not be captured.
 #[derive(Debug, Serialize, ToSchema)]

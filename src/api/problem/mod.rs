@@ -15,7 +15,7 @@ use crate::domain::text::Invalid;
 use crate::store::StoreError;
 
 pub use kind::Kind;
-pub use view::{FieldProblem, ProblemView, Problems};
+pub use view::{FieldProblem, NearestView, ProblemView, Problems};
 
 /// Media type of every error.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -27,6 +27,7 @@ pub struct Problem {
     code: &'static str,
     detail: String,
     errors: Vec<FieldProblem>,
+    nearest: Option<Box<NearestView>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -34,7 +35,15 @@ pub struct Problem {
 impl Problem {
     /// A problem of a kind, with its default code.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, code: kind.row().1, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), source: None }
+        Self {
+            kind,
+            code: kind.row().1,
+            detail: detail.into(),
+            errors: Vec::new(),
+            nearest: None,
+            headers: Vec::new(),
+            source: None,
+        }
     }
 
     /// The same with a code of its own.
@@ -62,6 +71,13 @@ impl Problem {
     #[must_use]
     pub fn field(mut self, field: FieldProblem) -> Self {
         self.errors.push(field);
+        self
+    }
+
+    /// The same with the nearest moments that can be read.
+    #[must_use]
+    pub fn nearest(mut self, nearest: NearestView) -> Self {
+        self.nearest = Some(Box::new(nearest));
         self
     }
 
@@ -137,6 +153,7 @@ impl Problem {
             code: self.code,
             request_id: id,
             errors: self.errors.clone(),
+            nearest: self.nearest.clone(),
         };
         serde_json::to_vec(&view).unwrap_or_default()
     }

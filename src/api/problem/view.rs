@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::PROBLEM_JSON;
+use crate::api::wire::PlaceView;
 use crate::domain::text::Invalid;
 
 /// One field of a request that is not valid.
@@ -29,6 +30,16 @@ impl FieldProblem {
     pub fn body(pointer: impl Into<String>, invalid: Invalid) -> Self {
         Self { pointer: Some(pointer.into()), parameter: None, code: invalid.code.to_owned(), message: invalid.message }
     }
+}
+
+/// The moments nearest to one that cannot be read, which can be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Nearest)]
+pub struct NearestView {
+    /// The last one before it.
+    pub before: Option<PlaceView>,
+    /// The first one after it.
+    pub after: Option<PlaceView>,
 }
 
 /// The body of every error (RFC 9457).
@@ -60,6 +71,10 @@ pub struct ProblemView {
     /// Every field that is not valid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
+    /// With `outside_recovery_window`: the nearest moments that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub nearest: Option<Box<NearestView>>,
 }
 
 /// The error ranges that every operation documents.

@@ -3,6 +3,7 @@
 pub mod act;
 pub mod changes;
 pub mod conflicts;
+mod source;
 pub mod start;
 pub mod undo;
 pub(super) mod view;

@@ -12,7 +12,7 @@ use crate::api::jobs::fresh_uuid;
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
 use crate::domain::ids::RestoreId;
-use crate::domain::restore::{Restore, RestoreRequest};
+use crate::domain::restore::{Restore, RestoreRequest, RestoreSource};
 use crate::domain::token::{Caller, Scope};
 use crate::store::restore_undo::UndoRequested;
 
@@ -35,7 +35,7 @@ pub(in crate::api) async fn undo_restore(
     let undone = load(&app, &caller, Scope::RestoresUndo, &id).await?;
     takes_users(&app, &undone.department).await?;
     let (fresh, now) = (fresh_uuid(&app.clock).into(), app.clock.now());
-    let request = RestoreRequest::undo(id.clone());
+    let request = RestoreRequest::everything(RestoreSource::Undo(id.clone()));
     let undo = Restore { apply: true, ..Restore::queued(fresh, undone.department, request, caller.name, now) };
     match app.store.restores.request_undo(&undo).await? {
         UndoRequested::Queued => answer(&app, undo, &headers).await,

@@ -2,14 +2,17 @@
 
 use super::wire::{PlanSampleView, PlanView, RestoreFromView, RestoreProgressView, RestoreView};
 use crate::api::jobs::waiting_cause;
+use crate::api::wire::PlaceView;
 use crate::app::App;
 use crate::domain::restore::{Plan, PlanSample, Restore, RestoreSource, RestoreState};
+use crate::domain::window::Moment;
 
 /// One planned change as it is shown.
 pub(super) fn sample_view(sample: PlanSample) -> PlanSampleView {
     PlanSampleView {
         action: sample.action.into(),
         user_id: sample.user_id.to_string(),
+        renumbered_from: sample.renumbered_from.map(|id| id.to_string()),
         name: sample.name,
         fields: sample.fields,
     }
@@ -23,6 +26,7 @@ fn plan_view(plan: Plan) -> PlanView {
         deletes: plan.deletes,
         unchanged: plan.unchanged,
         security_kept: plan.security_kept,
+        renumbered: plan.renumbered,
         conflicts: plan.conflicts,
         missing_users: plan.missing_users.iter().map(ToString::to_string).collect(),
         hash: plan.hash,
@@ -32,12 +36,19 @@ fn plan_view(plan: Plan) -> PlanView {
 }
 
 fn from_view(source: &RestoreSource) -> RestoreFromView {
-    let (mut backup_id, mut undo_of) = (None, None);
+    let mut view = RestoreFromView::default();
     match source {
-        RestoreSource::Backup(id) => backup_id = Some(id.to_string()),
-        RestoreSource::Undo(id) => undo_of = Some(id.to_string()),
+        RestoreSource::Backup(id) => view.backup_id = Some(id.to_string()),
+        RestoreSource::Undo(id) => view.undo_of = Some(id.to_string()),
+        RestoreSource::Moment(department, moment) => {
+            view.department = Some(department.to_string());
+            match moment {
+                Moment::Time(at) => view.at = Some(at.to_string()),
+                Moment::Sequence(sequence) => view.sequence = Some(sequence.0),
+            }
+        }
     }
-    RestoreFromView { backup_id, undo_of }
+    view
 }
 
 /// From a stored restore to what is shown of it.
@@ -49,6 +60,8 @@ pub(in crate::api) fn view(app: &App, restore: Restore) -> RestoreView {
         id: restore.id.to_string(),
         department: restore.department.to_string(),
         from: from_view(&request.source),
+        into: request.into.map(|into| into.to_string()),
+        point: restore.point.map(|point| PlaceView { sequence: point.sequence.0, time: point.time.to_string() }),
         users: request.users.map(|users| users.iter().map(ToString::to_string).collect()),
         mode: request.mode.into(),
         credentials: request.credentials.into(),

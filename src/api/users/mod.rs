@@ -3,6 +3,8 @@
 //! Rule: no view of a user has its password hash.
 
 mod credential;
+pub mod history;
+mod past;
 pub mod wire;
 
 use axum::Extension;
@@ -25,7 +27,7 @@ use crate::domain::user::{Rev, User, UserName};
 use crate::store::StoreError;
 use crate::store::users::UserFilter;
 pub(super) use credential::{Credential, read_field};
-use wire::{NewUser, UserPage, UserPatch, UserQuery, UserView};
+use wire::{MomentQuery, NewUser, UserPage, UserPatch, UserQuery, UserView};
 
 /// How often a change without `If-Match` is tried against other writers.
 const ATTEMPTS: usize = 5;
@@ -83,7 +85,8 @@ pub(super) async fn create_user(
 
 /// Lists users.
 ///
-/// Pages are in the order of department and id, and stable while users are written.
+/// Pages are in the order of department and id, and stable while users are written. With `at`, the users of one department as
+/// they were then; a page may be short, and only the absence of `next_cursor` says that it is the last.
 #[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(UserQuery),
     responses((status = 200, description = "One page; `Link` names the next.", body = UserPage), Problems))]
 pub(super) async fn list_users(
@@ -98,6 +101,7 @@ pub(super) async fn list_users(
     if ids.as_ref().is_some_and(|ids| ids.len() > IDS_MAX) {
         return Err(Problem::parameter_invalid("ids", Invalid::new("too_many_ids", "At most 200 ids can be asked.")));
     }
+    let at = parameter("at", query.at.as_deref())?;
     let filter = UserFilter {
         department: limit_to(&caller, department)?,
         name_prefix: query.name_prefix,
@@ -105,7 +109,7 @@ pub(super) async fn list_users(
         updated_since: parameter("updated_since", query.updated_since.as_deref())?,
         ids,
     };
-    let print = cursor::fingerprint("users", &filter);
+    let print = cursor::fingerprint("users", &(&filter, at));
     let page: PageRequest<(String, String)> =
         PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
     let after = match &page.after {
@@ -115,6 +119,9 @@ pub(super) async fn list_users(
         )),
         None => None,
     };
+    if let Some(at) = at {
+        return past::list(&app, &filter, at, page, after).await;
+    }
     let mut users = app.store.users.list(&filter, after.as_ref(), page.read_limit()).await?;
     let next_cursor = page.cut(&app.auth, &mut users, |user| (user.department.to_string(), user.id.to_string()));
     let items = users.iter().map(UserView::from).collect();
@@ -124,9 +131,9 @@ pub(super) async fn list_users(
 
 /// Reads a user.
 ///
-/// With `If-None-Match`, an unchanged record answers 304.
+/// With `If-None-Match`, an unchanged record answers 304. With `at`, the user as it was then, deleted ones included.
 #[utoipa::path(get, path = "/users/{user_id}", operation_id = "getUser", tag = "users",
-    params(("user_id" = String, Path, description = "Id of the user."),
+    params(("user_id" = String, Path, description = "Id of the user."), MomentQuery,
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` that the client has.")),
     responses((status = 200, description = "The user; `ETag` is set.", body = UserView),
         (status = 304, description = "The client has this version."), Problems))]
@@ -135,8 +142,13 @@ pub(super) async fn get_user(
     caller: Caller,
     Path(id): Path<UserId>,
     known: IfNoneMatch,
+    Query(query): Query<MomentQuery>,
 ) -> Result<Response, Problem> {
-    let user = load(&app, &caller, Scope::UsersRead, &id).await?;
+    let user = match parameter("at", query.at.as_deref())? {
+        Some(at) => past::user(&app, &caller, &id, query.department.as_deref(), at).await?,
+        None if query.department.is_some() => return Err(past::only_with_at()),
+        None => load(&app, &caller, Scope::UsersRead, &id).await?,
+    };
     if known.knows(&user.rev.to_string()) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(user.rev))]).into_response());
     }

@@ -131,9 +131,24 @@ pub struct UserQuery {
     pub(super) updated_since: Option<String>,
     /// Only these ids, separated by commas; at most 200.
     pub(super) ids: Option<String>,
+    /// As they were at this moment of the recovery window; needs `department`.
+    #[param(format = DateTime)]
+    pub(super) at: Option<String>,
     /// Items of the page, 1 to 1000. Default 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     pub(super) limit: Option<String>,
     /// `next_cursor` of the page before.
     pub(super) cursor: Option<String>,
+}
+
+/// A moment of the past.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct MomentQuery {
+    /// As it was at this moment of the recovery window.
+    #[param(format = DateTime)]
+    pub(super) at: Option<String>,
+    /// With `at`: the department that it was in. Absent: the one that it is in, else every one that the token may see.
+    pub(super) department: Option<String>,
 }

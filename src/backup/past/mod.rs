@@ -29,7 +29,7 @@ use super::state::State;
 use super::{BackupError, Repository, Snapshot};
 use caches::Caches;
 
-pub use user::{Version, VersionKind, VersionPage};
+pub use user::{Version, VersionKind};
 
 /// Reads the past of every department. Clones share the caches.
 #[derive(Debug, Clone)]

@@ -43,13 +43,6 @@ pub enum VersionKind {
     Deleted,
 }
 
-/// Some versions of a user, newest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VersionPage {
-    /// The versions.
-    pub versions: Vec<Version>,
-}
-
 /// A change of one user: where its line lies.
 #[derive(Debug, Clone)]
 struct Entry {
@@ -103,9 +96,9 @@ impl Past {
         id: &UserId,
         before: Option<(Timeline, Sequence)>,
         limit: usize,
-    ) -> Result<VersionPage, PastError> {
+    ) -> Result<Vec<Version>, PastError> {
         let window = self.store.windows.get(department).await?;
-        let mut page = VersionPage::default();
+        let mut versions = Vec::new();
         for stretch in window.stretches.iter().rev() {
             let timeline = stretch.from.timeline;
             let through = match before {
@@ -113,13 +106,13 @@ impl Past {
                 Some((last, sequence)) if timeline == last => Sequence(sequence.0 - 1),
                 _ => stretch.through.sequence,
             };
-            let wanted = limit - page.versions.len();
-            page.versions.extend(self.versions(department, id, stretch, through, wanted).await?);
-            if page.versions.len() >= limit {
+            let wanted = limit - versions.len();
+            versions.extend(self.versions(department, id, stretch, through, wanted).await?);
+            if versions.len() >= limit {
                 break;
             }
         }
-        Ok(page)
+        Ok(versions)
     }
 
     /// The last versions of a user in one stretch, newest first.

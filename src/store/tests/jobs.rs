@@ -120,6 +120,7 @@ async fn a_restore_goes_from_queued_to_complete() {
     let leadership = leader(&store, 1).await;
     let request = RestoreRequest {
         source: RestoreSource::Backup(backup().id),
+        into: None,
         users: Some(vec!["u1".parse().unwrap()]),
         mode: RestoreMode::Exact,
         credentials: CredentialsPolicy::Restore,
@@ -140,6 +141,7 @@ async fn a_restore_goes_from_queued_to_complete() {
         unchanged: 4,
         security_kept: 5,
         conflicts: 6,
+        renumbered: 7,
         missing_users: vec!["u9".parse().unwrap()],
         hash: "h".to_owned(),
         samples: Vec::new(),
