@@ -10,12 +10,13 @@ use std::vec;
 use futures::{Stream, StreamExt};
 
 use super::BackupError;
+use super::known::{self, LastKnown};
 use super::manifest::ChunkRef;
 use super::renumber::{Reader, Renumber};
 use super::sides::Sides;
 use super::state::State;
 use crate::domain::ids::{DepartmentName, UserId};
-use crate::domain::plan::{Compared, compare};
+use crate::domain::plan::{Compared, compare, with_last_known};
 use crate::domain::restore::{LockedPolicy, RestoreRequest};
 use crate::domain::user::User;
 
@@ -73,6 +74,7 @@ pub struct Merge {
     /// The department that gets the records.
     into: DepartmentName,
     renumber: Option<Reader>,
+    known: Option<known::Reader>,
     /// Records of the chunks that both sides share, which are not read.
     pub(super) shared_records: u64,
     /// Selected ids that the wanted side has not shown so far.
@@ -91,7 +93,7 @@ impl Merge {
     /// # Errors
     /// When a chunk of either state cannot be read and verified.
     pub(super) async fn open(wanted: &State, sides: &Sides, after: Option<&UserId>) -> Result<Self, BackupError> {
-        let Sides { live, request, into, renumber, .. } = sides;
+        let Sides { live, request, into, renumber, known, .. } = sides;
         let shared = shared_digests(wanted, live, request);
         let selected: Option<BTreeSet<UserId>> = request.users.as_ref().map(|ids| ids.iter().cloned().collect());
         let sorted: Option<Vec<&UserId>> = selected.as_ref().map(|ids| ids.iter().collect());
@@ -109,6 +111,7 @@ impl Merge {
             request: request.clone(),
             into: into.clone(),
             renumber: renumber.as_ref().map(Renumber::reader),
+            known: known.as_ref().map(LastKnown::reader),
             missing: selected.clone().unwrap_or_default(),
             selected,
             shared_records,
@@ -141,7 +144,10 @@ impl Merge {
             }
             let Some(new_id) = new_id else {
                 let wanted = wanted.map(|user| User { department: self.into.clone(), ..user });
-                return Ok(Some(compare(wanted, live, &self.request)));
+                return match (wanted, live) {
+                    (Some(wanted), None) => Ok(Some(self.created(wanted).await?)),
+                    (wanted, live) => Ok(Some(compare(wanted, live, &self.request))),
+                };
             };
             let old_id = wanted.as_ref().map(|user| user.id.clone());
             let wanted = wanted.map(|user| User { department: self.into.clone(), id: new_id, ..user });
@@ -151,6 +157,21 @@ impl Merge {
             }
             return Ok(Some(compared));
         }
+    }
+
+    /// A record that has no live one: what the history last knew of its user stays.
+    async fn created(&mut self, wanted: User) -> Result<Compared, BackupError> {
+        let known = match &mut self.known {
+            Some(known) => known.of(&wanted.id).await?,
+            None => None,
+        };
+        let Some(known) = known else { return Ok(compare(Some(wanted), None, &self.request)) };
+        let (wanted, kept) = with_last_known(wanted, &known, &self.request);
+        let mut compared = compare(Some(wanted), None, &self.request);
+        if let Compared::Change { security_kept, .. } = &mut compared {
+            *security_kept |= kept;
+        }
+        Ok(compared)
     }
 
     /// The new id of the next wanted record, if it gets one.

@@ -11,6 +11,9 @@ pub mod fanout;
 mod gather;
 pub mod journal;
 pub mod journal_read;
+pub mod known;
+#[cfg(test)]
+mod known_tests;
 pub mod manifest;
 mod marker;
 mod merge;

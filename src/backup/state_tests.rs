@@ -25,7 +25,7 @@ use crate::domain::user::User;
 use tokio_util::sync::CancellationToken;
 
 /// A journal on a target in memory, in segments of these lengths; gives every point of it.
-async fn journal(changes: &[Change], lengths: &[usize]) -> (JournalPlace, Vec<Point>) {
+pub(super) async fn journal(changes: &[Change], lengths: &[usize]) -> (JournalPlace, Vec<Point>) {
     let place = JournalPlace {
         repository: golden_repository(),
         targets: targets(&["memory:///".to_owned()], None),
@@ -77,7 +77,8 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn model(changes: &[Change]) -> Vec<User> {
+/// What is there after these changes.
+pub(super) fn model(changes: &[Change]) -> Vec<User> {
     let mut state: BTreeMap<UserId, User> = BTreeMap::new();
     for change in changes {
         match change {
@@ -98,7 +99,7 @@ fn model(changes: &[Change]) -> Vec<User> {
 }
 
 /// Without updates of users that are not there; MongoDB makes none.
-fn possible(changes: Vec<Change>) -> Vec<Change> {
+pub(super) fn possible(changes: Vec<Change>) -> Vec<Change> {
     let mut kept: Vec<Change> = Vec::new();
     for change in changes {
         let there = |id: &UserId| model(&kept).iter().any(|user| user.id == *id);

@@ -20,5 +20,7 @@ pub mod restore;
 pub mod text;
 pub mod token;
 pub mod undo;
+#[cfg(test)]
+mod undo_tests;
 pub mod user;
 pub mod window;

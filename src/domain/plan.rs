@@ -94,6 +94,22 @@ pub fn target(wanted: &User, live: Option<&User>, request: &RestoreRequest) -> U
     target
 }
 
+/// A record that has no live one, with what the history last knew of its user where the policies keep that. Tells whether
+/// that made a difference.
+pub fn with_last_known(mut wanted: User, known: &User, request: &RestoreRequest) -> (User, bool) {
+    let mut kept = false;
+    if request.credentials == CredentialsPolicy::Keep && wanted.password_hash != known.password_hash {
+        wanted.password_hash = known.password_hash.clone();
+        kept = true;
+    }
+    if request.locked == LockedPolicy::Keep && wanted.locked != known.locked {
+        wanted.locked = known.locked;
+        kept = true;
+    }
+    wanted.version = wanted.version.max(known.version);
+    (wanted, kept)
+}
+
 /// Names of the fields that differ between a live record and what it becomes.
 pub fn changed_fields(live: &User, target: &User) -> Vec<&'static str> {
     let mut fields = Vec::new();

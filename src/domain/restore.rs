@@ -156,7 +156,7 @@ pub enum RestoreMode {
 /// Which password hash a user with a live record ends up with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CredentialsPolicy {
-    /// The live one.
+    /// The live one; of a record without a live one, what the history last knew.
     #[default]
     Keep,
     /// The one of the point, even if it is older.
@@ -166,7 +166,7 @@ pub enum CredentialsPolicy {
 /// Whether a user is locked afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LockedPolicy {
-    /// A locked user stays locked; a record without a live one gets what the point has.
+    /// A locked user stays locked; a record without a live one gets what the history last knew of it.
     #[default]
     Keep,
     /// As the point has it.
