@@ -55,11 +55,11 @@ proptest! {
     #[test]
     fn by_default_no_restore_weakens_what_the_history_last_knew_of_anybody(
         changes in proptest::collection::vec(change(), 4..60),
-        cuts in [0.0..1.0_f64, 0.0..1.0, 0.0..1.0],
+        cuts in any::<[prop::sample::Index; 3]>(),
         gap in any::<bool>(),
     ) {
         let all = possible(changes);
-        let mut cuts = cuts.map(|cut| (cut * all.len() as f64) as usize);
+        let mut cuts = cuts.map(|cut| cut.index(all.len() + 1));
         cuts.sort_unstable();
         let ([from, before, after], end) = (cuts, all.len());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

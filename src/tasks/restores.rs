@@ -110,7 +110,7 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
     let changes = if let Some(changes) = made {
         changes
     } else {
-        let comparing = Changes::again(sides);
+        let comparing = Box::pin(Changes::again(sides));
         unless_cancelled(leading, &restore, comparing).await??
     };
     Applier { leading, restore: &restore, changes: &changes }.apply(restore.progress.clone()).await?;

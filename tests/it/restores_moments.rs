@@ -27,7 +27,7 @@ async fn steps(stack: &Stack) -> Vec<(Value, Records)> {
     steps
 }
 
-fn whole(from: Value) -> Value {
+fn whole(from: &Value) -> Value {
     json!({ "from": from, "mode": "exact", "credentials": "restore", "locked": "restore", "apply": true })
 }
 
@@ -40,7 +40,7 @@ async fn every_moment_is_restored_by_its_time_and_by_its_sequence() {
             json!({ "department": "default", "sequence": receipt["sequence"] }),
             json!({ "department": "default", "at": receipt["time"] }),
         ] {
-            let location = stack.restore(whole(from.clone())).await.header("location").to_owned();
+            let location = stack.restore(whole(&from)).await.header("location").to_owned();
             let done = stack.ended(&location, "complete").await;
             assert_same_content(records, &stack.records("default").await);
             assert_eq!((&done["from"], &done["point"]["sequence"]), (&from, &receipt["sequence"]), "{done}");
@@ -60,7 +60,7 @@ async fn a_moment_is_restored_into_another_department_too() {
     let stack = Stack::start(Settings::default()).await;
     let steps = steps(&stack).await;
     stack.department("sales").await;
-    let mut body = whole(json!({ "department": "default", "at": steps[0].0["time"] }));
+    let mut body = whole(&json!({ "department": "default", "at": steps[0].0["time"] }));
     body["into"] = "sales".into();
     let location = stack.restore(body).await.header("location").to_owned();
     let done = stack.ended(&location, "complete").await;

@@ -90,6 +90,30 @@ async fn an_undo_whose_leader_is_killed_is_finished_by_the_next_one_and_a_listen
     assert_same_content(&before, &stack.records("default").await);
 }
 
+#[tokio::test]
+async fn a_restore_into_another_department_gives_the_same_new_ids_whoever_goes_on_with_it() {
+    let settings = Settings { replicas: 3, targets: 3, range_records: 4, ..Settings::default() };
+    let mut stack = Stack::start(settings).await;
+    stack.create_users("default", 10 * GROUPS).await;
+    stack.department("sales").await;
+    let backup = stack.backup("default").await;
+    let planned = stack.plan(json!({ "from": { "backup_id": backup["id"] }, "into": "sales" })).await;
+    let path = format!("{}/changes", planned.location);
+    let changes = stack.pages(&path, 1000).await;
+    // What the plan has found counts, whatever becomes of the ids meanwhile.
+    for n in (0..10 * GROUPS).step_by(7) {
+        stack.delete(&format!("default-{n:05}")).await;
+    }
+    stack.apply(&planned).await.expect(202);
+    let (_, job) = survives_its_leader(&mut stack, &planned.location).await;
+    assert_eq!(job["progress"]["conflicts"], 0, "{job}");
+    assert_eq!(job["plan"]["renumbered"], 10 * GROUPS, "{job}");
+    assert_eq!(stack.pages(&path, 1000).await, changes);
+    let ids = |id: &Value| id.as_str().expect("be a text").to_owned();
+    let promised: std::collections::BTreeSet<String> = changes.iter().map(|change| ids(&change["user_id"])).collect();
+    assert!(stack.records("sales").await.keys().eq(&promised));
+}
+
 fn progress(job: &Value) -> Option<(u64, u64)> {
     let progress = &job["progress"];
     let total = progress["changes_total"].as_u64().filter(|total| *total > 0)?;
