@@ -1,4 +1,5 @@
-"""The demonstration: a leader is killed in the middle of a restore, and every record comes back all the same."""
+"""The demonstration: one user at every moment, a leader killed in the middle of a restore, the loss of the whole MongoDB, and
+every record comes back all the same."""
 
 import concurrent.futures
 import json
@@ -7,6 +8,7 @@ import time
 
 import parts
 import replicas
+from demo_history import Moments, lose_everything
 from procs import Failed, Run
 
 SAMPLES = os.path.join(parts.ROOT, "dev", "sample-users.ndjson")
@@ -44,6 +46,7 @@ class Demo:
         self.stack = replicas.start(self.folder, backup_every="10s", range_records=RANGE_RECORDS)
         self.say(f"{', '.join(self.alive)} serve, each backup goes to {len(replicas.TARGETS)} targets")
         self.import_users()
+        Moments(self, DEPARTMENT, ready_hash()).run()
         before = self.client.users()
         backup = self.back_up()
         for _ in range(ATTEMPTS):
@@ -59,6 +62,7 @@ class Demo:
         if again["root"] != backup["root"]:
             raise Failed(f"The root of {DEPARTMENT} is {again['root']}, and it was {backup['root']}.")
         self.say("both backups have the same root, which commits to every record with its password hash")
+        lose_everything(self, DEPARTMENTS)
         return self.compare(before)
 
     @property

@@ -92,10 +92,15 @@ class Run:
         return f"--- the end of {self.path(name + '.log')}\n" + "".join(last)
 
     def kill(self, name):
-        """Ends a process with SIGKILL, as a crash would."""
-        for record in self.processes:
-            if record["name"] == name and self._alive(record):
+        """Ends a process with SIGKILL, as a crash would; another of the name may be started after that."""
+        for record in [record for record in self.processes if record["name"] == name]:
+            if self._alive(record):
                 os.kill(record["pid"], signal.SIGKILL)
+            child = self._children.get(record["pid"])
+            if child:
+                child.wait()
+            self.processes.remove(record)
+        self._save()
 
     def stop(self, grace_seconds=10):
         """Ends all processes in the opposite order of their start, stopped (SIGSTOP) ones too."""

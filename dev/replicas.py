@@ -73,6 +73,23 @@ def _start(run, program, backup_every, range_records):
     return stack
 
 
+def start_again(run, stack, names, mongodb, database):
+    """Starts replicas with another MongoDB, and waits until they serve."""
+    program = parts.binary()
+    for name in names:
+        file = run.path(name, "rollkeeper.toml")
+        with open(file, encoding="utf-8") as config:
+            lines = config.read().splitlines()
+        section = lines.index("[mongodb]")
+        end = lines.index("", section)
+        lines[section:end] = toml({"mongodb": {"uri": mongodb, "database": database}}).splitlines()[:-1]
+        run.write(f"{name}/rollkeeper.toml", "\n".join(lines) + "\n")
+        run.start(name, [program, "serve", "--config", file])
+    for name in names:
+        run.wait_until(f"{name} is not ready", lambda at=name: stack.clients[at].status("/readyz") == 200, 60, name)
+    run.wait_until("no replica leads the department default", lambda: leader(stack.clients[names[0]], "default"), 60, *names)
+
+
 def leader(client, department):
     """The leader of a department as one replica sees it, or None."""
     answer = client.get(f"/departments/{department}", accept_errors=True)

@@ -33,6 +33,11 @@ def require():
         parts.zookeeper()
 
 
+def owns_mongod():
+    """Whether mongod is started here, and not one that the environment names."""
+    return not os.environ.get(MONGODB_VARIABLE)
+
+
 def mongodb(run):
     """URI and name of a database without data."""
     named = os.environ.get(MONGODB_VARIABLE)

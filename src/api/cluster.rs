@@ -1,15 +1,24 @@
 //! `/cluster`: replicas, leaders and targets, as the answering replica sees them.
 
+use std::time::Duration;
+
 use axum::extract::State;
+use futures::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::auth::require_scope;
+use super::departments::window::{RecoveryWindowView, window_view};
 use super::problem::{Problem, Problems};
 use super::wire::{CauseView, TargetView};
 use crate::app::App;
 use crate::cluster::SessionState;
 use crate::domain::token::{Caller, Scope};
+
+/// How long MongoDB may take for the histories; the rest is told without it.
+const HISTORIES_WITHIN: Duration = Duration::from_secs(2);
+/// Histories that are read at the same time.
+const HISTORIES_AT_ONCE: usize = 8;
 
 /// State of the `ZooKeeper` session.
 #[derive(Debug, Serialize, ToSchema)]
@@ -50,6 +59,15 @@ pub struct DepartmentLeaderView {
     pub since: String,
 }
 
+/// What of a department's history can be restored, and how far behind it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HistoryView {
+    /// The department.
+    pub department: String,
+    /// Its recovery window.
+    pub recovery_window: RecoveryWindowView,
+}
+
 /// The cluster.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ClusterView {
@@ -66,6 +84,8 @@ pub struct ClusterView {
     pub replicas: Vec<MemberView>,
     /// Leaders; a department without one is absent.
     pub leaders: Vec<DepartmentLeaderView>,
+    /// The history of each department; null while MongoDB does not answer, and without the scope to read departments.
+    pub histories: Option<Vec<HistoryView>>,
     /// Targets of backups.
     pub targets: Vec<TargetView>,
     /// Copies that make a backup durable.
@@ -78,11 +98,16 @@ pub struct ClusterView {
 
 /// Shows the cluster.
 ///
-/// As the answering replica sees it; it asks nobody.
+/// As the answering replica sees it; it asks no other one.
 #[utoipa::path(get, path = "/cluster", operation_id = "getCluster", tag = "cluster",
     responses((status = 200, description = "The cluster.", body = ClusterView), Problems))]
 pub(super) async fn get_cluster(State(app): State<App>, caller: Caller) -> Result<axum::Json<ClusterView>, Problem> {
     require_scope(&caller, Scope::ClusterRead)?;
+    let histories = if caller.has(Scope::DepartmentsRead) {
+        tokio::time::timeout(HISTORIES_WITHIN, histories(&app, &caller)).await.ok().and_then(Result::ok)
+    } else {
+        None
+    };
     let view = app.cluster.view();
     let replicas = view.members.iter().map(|member| MemberView {
         replica: member.replica.to_string(),
@@ -108,9 +133,24 @@ pub(super) async fn get_cluster(State(app): State<App>, caller: Caller) -> Resul
         },
         replicas: replicas.collect(),
         leaders: leaders.collect(),
+        histories,
         targets: app.targets.statuses().into_iter().map(Into::into).collect(),
         write_quorum: app.targets.quorum(),
         repository_open: app.repository.initialized(),
         repository_cause: app.repository_cause.borrow().clone().map(Into::into),
     }))
+}
+
+async fn histories(app: &App, caller: &Caller) -> Result<Vec<HistoryView>, Problem> {
+    let departments = app.store.departments.names().await?.into_iter().filter(|department| caller.sees(department));
+    let views = futures::stream::iter(departments).map(|department| {
+        let app = app.clone();
+        async move {
+            let Some(head) = app.store.heads.get(&department).await? else { return Ok::<_, Problem>(None) };
+            let recovery_window = window_view(&app, &head).await?;
+            Ok(Some(HistoryView { department: department.to_string(), recovery_window }))
+        }
+    });
+    let found: Vec<Option<HistoryView>> = views.buffered(HISTORIES_AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
 }

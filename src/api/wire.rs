@@ -62,6 +62,7 @@ words!(
     /// How far a backup has come.
     BackupStateView, "state", BackupState {
         Queued = "queued", Running = "running", Complete = "complete", Failed = "failed", Cancelled = "cancelled",
+        Deleted = "deleted",
     }
 );
 words!(

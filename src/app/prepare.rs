@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use super::App;
 use crate::backup::{BackupError, Repository};
 use crate::domain::cause::chain;
-use crate::domain::department::Policy;
 use crate::domain::ids::DepartmentName;
 use crate::store::StoreError;
 
@@ -47,8 +46,7 @@ impl App {
     /// As `Store::check` and `Store::migrate`.
     pub async fn migrate(&self) -> Result<Vec<String>, StoreError> {
         self.store.check().await?;
-        // The configuration was checked; a policy that is not valid cannot come this far.
-        let policy = Policy { backup_every: self.config.backup.backup_every };
+        let policy = self.config.backup.policy();
         self.store.migrate(&policy, self.clock.now()).await
     }
 
@@ -138,6 +136,10 @@ impl App {
 /// Tells a set of departments, where it differs from the last.
 fn tell(departments: &Departments, names: Vec<DepartmentName>) {
     let names: BTreeSet<_> = names.into_iter().collect();
+    // There is always `default`, so somebody has dropped the database. Whoever leads goes on, to record that.
+    if names.is_empty() {
+        return;
+    }
     departments.send_if_modified(|known| {
         let differs = **known != names;
         if differs {

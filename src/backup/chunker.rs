@@ -7,6 +7,7 @@ use crate::domain::ids::UserId;
 use crate::domain::user::User;
 use crate::store::StoreError;
 
+use super::manifest::ChunkRef;
 use super::merkle::Digest;
 use super::record::write_lines;
 use super::{BackupError, Repository};
@@ -87,6 +88,7 @@ impl Chunker {
             return Err(StoreError::Corrupt { collection: "users", reason }.into());
         }
         self.last = Some(user.id.clone());
+        let limits = self.limits();
         let open = self.open.get_or_insert_with(|| Open {
             first: user.id.clone(),
             records: 0,
@@ -97,12 +99,36 @@ impl Chunker {
         let Open { lines, contents, .. } = open;
         contents.add(|pending| write_lines(lines, pending, user));
 
-        let (min, max) = ((self.mean / 4).max(1), self.mean * 4);
+        let (min, max) = limits;
         let full = open.records >= max || open.contents.bytes >= CHUNK_BYTES_MAX;
         if full || (open.records >= min && self.repository.cuts_after(&user.id, self.mean)) {
             return Ok(self.finish());
         }
         Ok(None)
+    }
+
+    /// Takes a chunk of an earlier snapshot as it is, if exactly this chunk would come of its records: it begins where a
+    /// chunk begins and ends where one ends. What is cut by size, and the end of a snapshot, is cut anew.
+    pub(super) fn keep(&mut self, chunk: &ChunkRef) -> bool {
+        let Ok(last) = chunk.last.parse::<UserId>() else { return false };
+        let (min, max) = self.limits();
+        let ends = chunk.records == max || (chunk.records >= min && self.repository.cuts_after(&last, self.mean));
+        let sorted = self.last.as_ref().is_none_or(|before| before.as_str() < chunk.first.as_str());
+        if self.open.is_some() || !ends || !sorted || chunk.records > max {
+            return false;
+        }
+        self.last = Some(last);
+        true
+    }
+
+    /// Least and most records of a chunk.
+    fn limits(&self) -> (u64, u64) {
+        ((self.mean / 4).max(1), self.mean * 4)
+    }
+
+    /// Records of a chunk on average, as they are counted.
+    pub(super) fn mean(&self) -> u64 {
+        self.mean
     }
 
     /// The last chunk, if any records are left.

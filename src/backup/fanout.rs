@@ -26,7 +26,7 @@ pub(super) const GRACE: Duration = Duration::from_millis(250);
 
 /// One object to bring to every target.
 #[derive(Debug, Clone)]
-pub(super) enum Piece {
+pub(super) enum Sent {
     /// A new object.
     New(ObjectPath, Bytes),
     /// An object of an earlier backup, with its size: brought again only where it is missing.
@@ -35,7 +35,7 @@ pub(super) enum Piece {
 
 #[derive(Debug)]
 struct Lane {
-    queue: Option<mpsc::UnboundedSender<Piece>>,
+    queue: Option<mpsc::UnboundedSender<Sent>>,
     done: u64,
     failure: Option<Cause>,
 }
@@ -82,7 +82,7 @@ impl Fanout {
     }
 
     /// Sends an object to all targets; waits until the quorum is close behind.
-    pub(super) async fn submit(&mut self, piece: Piece) -> Result<(), BackupError> {
+    pub(super) async fn submit(&mut self, piece: Sent) -> Result<(), BackupError> {
         while self.submitted - self.quorum_done() >= WINDOW {
             self.next_event().await?;
         }
@@ -178,10 +178,10 @@ pub fn require_quorum(targets: &Targets, failures: &[Option<Cause>]) -> Result<(
     Err(BackupError::QuorumNotReached { reached, needed: targets.quorum(), details: details.join("; ") })
 }
 
-async fn deliver(targets: &Targets, target: &Target, piece: Piece) -> Result<(), BackupError> {
+async fn deliver(targets: &Targets, target: &Target, piece: Sent) -> Result<(), BackupError> {
     match piece {
-        Piece::New(path, bytes) => Ok(target.put(&path, bytes).await?),
-        Piece::Kept(path, size) => {
+        Sent::New(path, bytes) => Ok(target.put(&path, bytes).await?),
+        Sent::Kept(path, size) => {
             if target.size(&path).await? == Some(size) {
                 return Ok(());
             }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
+use crate::domain::backup::BackupContent;
 use crate::domain::cause::Cause;
 use crate::domain::history::{Sequence, Timeline};
 use crate::domain::ids::{DepartmentName, TargetName};
@@ -16,7 +17,7 @@ use super::gather::gather;
 use super::journal_read::{JournalPlace, JournalReader, Point};
 use super::repair::place;
 use super::segment::Segment;
-use super::{BackupError, Repository};
+use super::{BackupError, Repository, Snapshot};
 
 /// Seals a segment on a thread for work.
 ///
@@ -80,24 +81,47 @@ pub async fn read_through(place: JournalPlace, from: Point, to: Point) -> Result
     Ok(())
 }
 
-/// Brings a target every segment of a range that it lacks, from the others.
+/// The changes that a target lacks.
+#[derive(Debug, Clone, Copy)]
+pub struct Lacking {
+    /// It holds every change up to and including this one.
+    pub after: Sequence,
+    /// What came up to this one may have holes that nobody can fill: retention dropped it, or a database was rebuilt from
+    /// what was left. It is brought as far as it is there.
+    pub begin: Sequence,
+    /// Where the journal ends.
+    pub through: Sequence,
+}
+
+/// Checks that the journal of a place leads from the snapshot of a backup to the backup.
 ///
 /// # Errors
-/// `Damaged` when the others together do not have the whole range; the error of the target.
+/// `Damaged` when it does not.
+pub async fn verify_backup(place: JournalPlace, content: &BackupContent) -> Result<(), BackupError> {
+    let path = ObjectPath::from_stored(content.base.snapshot.clone());
+    let base = Snapshot::open(&place.repository, &place.targets, &path).await?;
+    let to = Point { sequence: content.sequence, chain: content.chain };
+    read_through(place, base.manifest().point(), to).await
+}
+
+/// Brings a target every segment that it lacks, from the others.
+///
+/// # Errors
+/// `Damaged` when the others together do not have all after `begin`; the error of the target.
 pub async fn catch_up(
     repository: &Repository,
     targets: &Targets,
     department: &DepartmentName,
     timelines: RangeInclusive<i64>,
-    range: (Sequence, Sequence),
+    lacking: Lacking,
     target: &Target,
 ) -> Result<(), BackupError> {
     repository.admit(target).await?;
-    let (after, through) = range;
+    let Lacking { after, begin, through } = lacking;
     if after == through {
         return Ok(());
     }
-    let mut covered = after;
+    let mut covered = after.max(begin);
     let last = Timeline(*timelines.end());
     for timeline in timelines.map(Timeline) {
         let folder = ObjectPath::journal_folder(department, timeline);
@@ -128,8 +152,11 @@ pub async fn catch_up(
     })
 }
 
-/// Brings one segment, after its seal and its chain have been checked.
-async fn bring_segment(
+/// Brings one segment, after its seal and its chain have been checked; one that the target holds whole stays.
+///
+/// # Errors
+/// When no target has it whole, or the target fails.
+pub async fn bring_segment(
     repository: &Repository,
     targets: &Targets,
     department: &DepartmentName,

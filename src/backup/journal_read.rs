@@ -3,7 +3,7 @@
 //! Rule: segments may overlap; whatever does not continue the chain is passed over, and a change that no segment gives is
 //! an error, never a silent end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -50,6 +50,7 @@ pub struct JournalReader {
     names: BTreeSet<(Sequence, Sequence, ObjectPath)>,
     at: Point,
     through: Point,
+    way: BTreeMap<Sequence, Chain>,
 }
 
 impl JournalReader {
@@ -64,7 +65,19 @@ impl JournalReader {
             let found = place.targets.list(&folder).await?;
             names.extend(found.into_iter().filter_map(|path| in_range(path, from, through)));
         }
-        Ok(Self { place, names, at: from, through })
+        Ok(Self { place, names, at: from, through, way: BTreeMap::new() })
+    }
+
+    /// Reads by the history that passes these points, where several lie beside each other.
+    #[must_use]
+    pub fn along(mut self, way: &[Point]) -> Self {
+        self.way.extend(way.iter().map(|point| (point.sequence, point.chain)));
+        self
+    }
+
+    /// Where it has come to.
+    pub fn at(&self) -> Point {
+        self.at
     }
 
     /// The next changes, a segment of them at most; none at the end.
@@ -95,20 +108,30 @@ impl JournalReader {
         Ok(place.targets.read(path, accept).await?)
     }
 
-    /// The changes of a segment after this point, if it continues the chain.
+    /// The changes of a segment after this point, if it continues the chain; those up to the last point of the way, where
+    /// it leaves that.
     fn continued_by(&mut self, segment: OpenedSegment) -> Option<Vec<Numbered>> {
-        let mut before = segment.before;
-        let mut taken = Vec::new();
+        let (mut before, mut at) = (segment.before, self.at);
+        let (mut taken, mut sure) = (Vec::new(), 0);
         for (change, after) in segment.changes {
-            if change.sequence.0 == self.at.sequence.0 + 1 && change.sequence <= self.through.sequence {
-                if before != self.at.chain {
-                    return None;
+            if change.sequence.0 == at.sequence.0 + 1 && change.sequence <= self.through.sequence {
+                if before != at.chain {
+                    break;
                 }
-                self.at = Point { sequence: change.sequence, chain: after };
+                at = Point { sequence: change.sequence, chain: after };
                 taken.push(change);
+                match self.way.get(&at.sequence) {
+                    Some(chain) if *chain == after => (sure, self.at) = (taken.len(), at),
+                    Some(_) => {
+                        taken.truncate(sure);
+                        return (sure > 0).then_some(taken);
+                    }
+                    None => {}
+                }
             }
             before = after;
         }
+        self.at = at;
         (!taken.is_empty()).then_some(taken)
     }
 

@@ -33,6 +33,8 @@ pub struct Manifest {
     pub epoch: Epoch,
     /// Fingerprint of the recipients that its chunks are sealed to.
     pub recipients: String,
+    /// Records of a chunk on average, as its chunks were cut.
+    pub chunk_records: u64,
     /// The chunks, in the order of their records.
     pub chunks: Vec<ChunkRef>,
     /// Number of records.
@@ -73,6 +75,7 @@ struct HeaderLine {
     taken_at: String,
     epoch: i64,
     recipients: String,
+    chunk_records: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -86,7 +89,13 @@ struct Totals {
 
 impl Manifest {
     /// The manifest of these chunks; `bytes` does not count the manifest yet.
-    pub(super) fn of(repository: &Repository, of: &SnapshotOf, chunks: Vec<ChunkRef>, digests: &[Digest]) -> Self {
+    pub(super) fn of(
+        repository: &Repository,
+        of: &SnapshotOf,
+        chunk_records: u64,
+        chunks: Vec<ChunkRef>,
+        digests: &[Digest],
+    ) -> Self {
         Self {
             department: of.department.clone(),
             timeline: of.timeline,
@@ -96,6 +105,7 @@ impl Manifest {
             taken_at: of.position.time,
             epoch: of.epoch,
             recipients: repository.recipients_hash(),
+            chunk_records,
             records: chunks.iter().map(|chunk| chunk.records).sum(),
             bytes: chunks.iter().map(|chunk| chunk.bytes).sum(),
             root: hex::encode(repository.merkle_root(digests)),
@@ -128,6 +138,7 @@ impl Manifest {
             taken_at: self.taken_at.to_string(),
             epoch: self.epoch.0,
             recipients: self.recipients.clone(),
+            chunk_records: self.chunk_records,
         };
         let totals = Totals {
             records: self.records,
@@ -174,6 +185,7 @@ impl Manifest {
             taken_at: header.taken_at.parse().map_err(|_| bad("its time is not valid"))?,
             epoch: Epoch(header.epoch),
             recipients: header.recipients,
+            chunk_records: header.chunk_records,
             records: totals.records,
             bytes: totals.bytes + sealed_bytes,
             root: totals.root,

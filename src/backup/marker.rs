@@ -16,11 +16,12 @@ use super::BackupError;
 /// The format that this program reads and writes.
 const FORMAT: u32 = 1;
 
-#[derive(Serialize, Deserialize)]
-struct Marker {
+/// What `rollkeeper.json` says. Nothing in it is authenticated.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Marker {
     format: u32,
-    repository_id: String,
-    recipients: Vec<String>,
+    pub(super) repository_id: String,
+    pub(super) recipients: Vec<String>,
 }
 
 /// The bytes of `rollkeeper.json`.
@@ -32,9 +33,14 @@ pub(super) fn format(id: &str, recipients: &[x25519::Recipient]) -> Result<Bytes
 
 /// The repository id in `rollkeeper.json`, or what is wrong with it.
 pub(super) fn read(bytes: &[u8]) -> Result<String, &'static str> {
+    parse(bytes).map(|marker| marker.repository_id)
+}
+
+/// The whole of `rollkeeper.json`, or what is wrong with it.
+pub(super) fn parse(bytes: &[u8]) -> Result<Marker, &'static str> {
     let marker: Marker = serde_json::from_slice(bytes).map_err(|_| "cannot be read")?;
     let known = marker.format == FORMAT;
-    known.then_some(marker.repository_id).ok_or("is of a format that this version does not know")
+    known.then_some(marker).ok_or("is of a format that this version does not know")
 }
 
 /// The repository that the targets hold, when MongoDB knows none.

@@ -13,6 +13,7 @@ use super::BackupError;
 use super::known::{self, LastKnown};
 use super::manifest::ChunkRef;
 use super::renumber::{Reader, Renumber};
+use super::shared_base::SharedBase;
 use super::sides::Sides;
 use super::state::State;
 use crate::domain::ids::{DepartmentName, UserId};
@@ -65,10 +66,17 @@ impl Side {
     }
 }
 
+/// Both sides of the merge.
+enum Pair {
+    /// Each read by itself.
+    Apart(Box<(Side, Side)>),
+    /// They begin with the same snapshot, and only what was touched since can differ.
+    Shared(Box<SharedBase>),
+}
+
 /// The merge of a wanted and a live state under a request.
 pub struct Merge {
-    wanted: Side,
-    live: Side,
+    pair: Pair,
     request: RestoreRequest,
     selected: Option<BTreeSet<UserId>>,
     /// The department that gets the records.
@@ -76,7 +84,7 @@ pub struct Merge {
     renumber: Option<Reader>,
     known: Option<known::Reader>,
     /// Records of the chunks that both sides share, which are not read.
-    pub(super) shared_records: u64,
+    shared_records: u64,
     /// Selected ids that the wanted side has not shown so far.
     pub(super) missing: BTreeSet<UserId>,
 }
@@ -93,7 +101,13 @@ impl Merge {
     /// # Errors
     /// When a chunk of either state cannot be read and verified.
     pub(super) async fn open(wanted: &State, sides: &Sides, after: Option<&UserId>) -> Result<Self, BackupError> {
-        let Sides { live, request, into, renumber, known, .. } = sides;
+        let Sides { live, request, .. } = sides;
+        if only_differences(request)
+            && request.into.is_none()
+            && let Some(shared) = SharedBase::of(wanted, live, after)
+        {
+            return Ok(Self::over(Pair::Shared(Box::new(shared)), sides, None, 0));
+        }
         let shared = shared_digests(wanted, live, request);
         let selected: Option<BTreeSet<UserId>> = request.users.as_ref().map(|ids| ids.iter().cloned().collect());
         let sorted: Option<Vec<&UserId>> = selected.as_ref().map(|ids| ids.iter().collect());
@@ -105,17 +119,29 @@ impl Merge {
         let chunks = wanted.chunks().iter();
         let shared_records =
             chunks.filter(|chunk| shared.contains(chunk.digest.as_str())).map(|chunk| chunk.records).sum();
-        Ok(Self {
-            wanted: wanted_side,
-            live: live_side,
-            request: request.clone(),
-            into: into.clone(),
-            renumber: renumber.as_ref().map(Renumber::reader),
-            known: known.as_ref().map(LastKnown::reader),
+        let pair = Pair::Apart(Box::new((wanted_side, live_side)));
+        Ok(Self::over(pair, sides, selected, shared_records))
+    }
+
+    fn over(pair: Pair, sides: &Sides, selected: Option<BTreeSet<UserId>>, shared_records: u64) -> Self {
+        Self {
+            pair,
+            request: sides.request.clone(),
+            into: sides.into.clone(),
+            renumber: sides.renumber.as_ref().map(Renumber::reader),
+            known: sides.known.as_ref().map(LastKnown::reader),
             missing: selected.clone().unwrap_or_default(),
             selected,
             shared_records,
-        })
+        }
+    }
+
+    /// Records that are the same on both sides and were not shown; complete at the end.
+    pub(super) fn passed_over(&self) -> u64 {
+        match &self.pair {
+            Pair::Apart(..) => self.shared_records,
+            Pair::Shared(shared) => shared.untouched(),
+        }
     }
 
     /// What is to be done about the next id; absent at the end.
@@ -124,16 +150,7 @@ impl Merge {
     /// When a chunk of either state cannot be read and verified.
     pub(super) async fn next(&mut self) -> Result<Option<Compared>, BackupError> {
         loop {
-            let (take_wanted, take_live) = match (&self.wanted.next, &self.live.next) {
-                (None, None) => return Ok(None),
-                (Some(_), None) => (true, false),
-                (None, Some(_)) => (false, true),
-                (Some(wanted), Some(live)) => (wanted.id <= live.id, live.id <= wanted.id),
-            };
-            let new_id = if take_wanted { self.new_id().await? } else { None };
-            let wanted = if take_wanted { self.wanted.advance().await? } else { None };
-            // A record that gets a new id has nothing to do with a live one of the old id.
-            let live = if take_live && new_id.is_none() { self.live.advance().await? } else { None };
+            let Some((wanted, live, new_id)) = self.pair().await? else { return Ok(None) };
             if let (Some(selected), Some(user)) = (&self.selected, wanted.as_ref().or(live.as_ref()))
                 && !selected.contains(&user.id)
             {
@@ -174,19 +191,44 @@ impl Merge {
         Ok(compared)
     }
 
-    /// The new id of the next wanted record, if it gets one.
-    async fn new_id(&mut self) -> Result<Option<UserId>, BackupError> {
-        match (&mut self.renumber, &self.wanted.next) {
-            (Some(renumber), Some(user)) => renumber.new_id(&user.id).await,
-            _ => Ok(None),
-        }
+    /// The next id that either side has, or that may differ; with the new id that a wanted record gets.
+    async fn pair(&mut self) -> Result<Option<(Option<User>, Option<User>, Option<UserId>)>, BackupError> {
+        let (wanted, live) = match &mut self.pair {
+            // Records of another department begin with another snapshot, so nobody gets a new id here.
+            Pair::Shared(shared) => {
+                if shared.ready.is_empty() {
+                    Box::pin(shared.read_on()).await?;
+                }
+                return Ok(shared.ready.pop_front().map(|(wanted, live)| (wanted, live, None)));
+            }
+            Pair::Apart(sides) => (&mut sides.0, &mut sides.1),
+        };
+        let (take_wanted, take_live) = match (&wanted.next, &live.next) {
+            (None, None) => return Ok(None),
+            (Some(_), None) => (true, false),
+            (None, Some(_)) => (false, true),
+            (Some(wanted), Some(live)) => (wanted.id <= live.id, live.id <= wanted.id),
+        };
+        let new_id = match (&mut self.renumber, &wanted.next) {
+            (Some(renumber), Some(user)) if take_wanted => renumber.new_id(&user.id).await?,
+            _ => None,
+        };
+        let wanted = if take_wanted { wanted.advance().await? } else { None };
+        // A record that gets a new id has nothing to do with a live one of the old id.
+        let live = if take_live && new_id.is_none() { live.advance().await? } else { None };
+        Ok(Some((wanted, live, new_id)))
     }
+}
+
+/// Whether a record that is the same on both sides stays out of the plan.
+fn only_differences(request: &RestoreRequest) -> bool {
+    request.locked != LockedPolicy::Unlock && request.users.is_none()
 }
 
 /// Digests of the chunks that both sides have. Equal digests are equal records up to rev, version and `updated_at`, so
 /// nothing is to be done about them, unless the request changes records that are as they were.
 fn shared_digests<'a>(wanted: &'a State, live: &State, request: &RestoreRequest) -> HashSet<&'a str> {
-    if request.locked == LockedPolicy::Unlock || request.users.is_some() {
+    if !only_differences(request) {
         return HashSet::new();
     }
     let same: HashSet<&str> = live.chunks().iter().map(|chunk| chunk.digest.as_str()).collect();

@@ -8,6 +8,7 @@ pub mod changes;
 pub mod chunker;
 pub mod error;
 pub mod fanout;
+mod fold;
 mod gather;
 pub mod journal;
 pub mod journal_read;
@@ -17,12 +18,15 @@ mod known_tests;
 pub mod manifest;
 mod marker;
 mod merge;
+pub mod merging;
 pub mod merkle;
+mod overlay;
 pub mod past;
 pub mod patch;
 pub mod plan;
 #[cfg(test)]
 mod plan_tests;
+pub mod prune;
 mod read_back;
 pub mod record;
 pub mod renumber;
@@ -31,6 +35,7 @@ pub mod repository;
 pub mod seal;
 pub mod segment;
 pub mod sides;
+mod shared_base;
 pub mod snapshot;
 pub mod state;
 #[cfg(test)]
@@ -40,8 +45,10 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod undo;
+pub mod vault;
 pub mod verify;
 pub mod word;
+mod word_read;
 pub mod write;
 
 pub use error::BackupError;

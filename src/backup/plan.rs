@@ -93,7 +93,7 @@ pub async fn plan(sides: &Sides, now: Timestamp) -> Result<(Plan, Option<Vec<Pla
         }
     }
     if let Comparison::States(merge) = comparison {
-        plan.unchanged += merge.shared_records;
+        plan.unchanged += merge.passed_over();
         plan.missing_users = merge.missing.into_iter().collect();
     }
     hasher.finalize().to_hex()[..32].clone_into(&mut plan.hash);

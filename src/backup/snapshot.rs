@@ -12,6 +12,7 @@ use crate::targets::layout::ObjectPath;
 use crate::targets::{Target, TargetError, Targets};
 
 use super::manifest::{ChunkRef, Manifest};
+use super::overlay::BasePiece;
 use super::record::{parse_record, read_line};
 use super::seal::{Header, Kind, Opened, damaged};
 use super::{BackupError, Repository};
@@ -81,6 +82,23 @@ impl Snapshot {
             .buffered(2)
     }
 
+    /// All chunks in order: those that are `touched` with their records, the others as they are, unread.
+    pub(super) fn pieces(&self, touched: &[bool]) -> impl Stream<Item = Result<BasePiece, BackupError>> + Send + use<> {
+        let snapshot = self.clone();
+        let chunks: Vec<(ChunkRef, bool)> = self.manifest.chunks.iter().cloned().zip(touched.iter().copied()).collect();
+        futures::stream::iter(chunks)
+            .map(move |(chunk, touched)| {
+                let snapshot = snapshot.clone();
+                async move {
+                    if touched {
+                        return snapshot.chunk(&chunk).await.map(BasePiece::Users);
+                    }
+                    Ok(BasePiece::Untouched(chunk))
+                }
+            })
+            .buffered(2)
+    }
+
     /// One user.
     ///
     /// # Errors
@@ -89,35 +107,43 @@ impl Snapshot {
         let chunks = &self.manifest.chunks;
         let at = chunks.partition_point(|chunk| chunk.last.as_str() < id.as_str());
         let Some(chunk) = chunks.get(at).filter(|chunk| chunk.first.as_str() <= id.as_str()) else { return Ok(None) };
+        Ok(self.records_of(chunk, vec![id.clone()]).await?.pop().flatten())
+    }
+
+    /// The records of some ids, sorted, in one chunk. Only their own lines are read; the content id commits to all of them.
+    pub(super) async fn records_of(
+        &self,
+        chunk: &ChunkRef,
+        ids: Vec<UserId>,
+    ) -> Result<Vec<Option<User>>, BackupError> {
+        let ids: Arc<[UserId]> = ids.into();
+        let find = |sealed| find_in_chunk(&self.repository, &self.manifest, chunk, sealed, Arc::clone(&ids));
+        self.read_chunk(chunk, find).await
+    }
+
+    /// Reads a chunk from the first target whose copy pleases.
+    async fn read_chunk<T, F>(&self, chunk: &ChunkRef, accept: impl Fn(Bytes) -> F) -> Result<T, BackupError>
+    where
+        F: Future<Output = Result<T, BackupError>>,
+    {
         let path = self.manifest.chunk_path(chunk);
         let mut refusal = None;
         for target in self.targets.by_health() {
-            let read = async {
-                let sealed = target.get(&path).await?;
-                find_in_chunk(&self.repository, &self.manifest, chunk, sealed, id).await
+            let read = match target.get(&path).await {
+                Ok(sealed) => accept(sealed).await,
+                Err(error) => Err(error.into()),
             };
-            match read.await {
-                Ok(user) => return Ok(user),
+            match read {
+                Ok(value) => return Ok(value),
                 Err(error) => refusal = Some(worse(refusal, error)),
             }
         }
         Err(refusal.unwrap_or_else(|| damaged(&path, "there is no target")))
     }
 
-    async fn chunk(&self, chunk: &ChunkRef) -> Result<Vec<User>, BackupError> {
-        let path = self.manifest.chunk_path(chunk);
-        let mut refusal = None;
-        for target in self.targets.by_health() {
-            let read = async {
-                let sealed = target.get(&path).await?;
-                check_chunk(&self.repository, &self.manifest, chunk, sealed).await
-            };
-            match read.await {
-                Ok(users) => return Ok(users),
-                Err(error) => refusal = Some(worse(refusal, error)),
-            }
-        }
-        Err(refusal.unwrap_or_else(|| damaged(&path, "there is no target")))
+    /// The records of one chunk.
+    pub(super) async fn chunk(&self, chunk: &ChunkRef) -> Result<Vec<User>, BackupError> {
+        self.read_chunk(chunk, |sealed| check_chunk(&self.repository, &self.manifest, chunk, sealed)).await
     }
 }
 
@@ -175,25 +201,36 @@ pub(super) async fn check_chunk(
     repository.clone().busy(move || decode_chunk(&repository, &path, &place, &chunk, &sealed)).await
 }
 
-/// Finds the record of one user in a chunk. Only its own line is read; the content id commits to all of them.
+/// Finds the records of some ids, sorted, in a chunk.
 async fn find_in_chunk(
     repository: &Repository,
     manifest: &Manifest,
     chunk: &ChunkRef,
     sealed: Bytes,
-    id: &UserId,
-) -> Result<Option<User>, BackupError> {
+    ids: Arc<[UserId]>,
+) -> Result<Vec<Option<User>>, BackupError> {
     let (path, place) = (manifest.chunk_path(chunk), manifest.chunk_place());
-    // An id needs no escaping, so a record of it begins with exactly this.
-    let begin = format!("{{\"id\":\"{id}\",").into_bytes();
     let (repository, chunk) = (repository.clone(), chunk.clone());
     let find = move |repository: &Repository| {
         let opened = open_chunk(repository, &path, &place, &chunk, &sealed)?;
-        let line = opened.body().split(|b| *b == b'\n').find(|line| line.starts_with(&begin));
-        let user = line.map(parse_record).transpose();
-        user.map_err(|reason| damaged(&path, &format!("a record: {reason}")))
+        let mut lines = opened.body().split(|b| *b == b'\n').peekable();
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids.iter() {
+            while lines.next_if(|line| id_of(line).is_some_and(|other| other < id.as_str())).is_some() {}
+            let line = lines.next_if(|line| id_of(line) == Some(id.as_str()));
+            let user = line.map(parse_record).transpose();
+            found.push(user.map_err(|reason| damaged(&path, &format!("a record: {reason}")))?);
+        }
+        Ok(found)
     };
     repository.clone().busy(move || find(&repository)).await
+}
+
+/// The id of a record line; an id needs no escaping.
+fn id_of(line: &[u8]) -> Option<&str> {
+    let rest = line.strip_prefix(b"{\"id\":\"")?;
+    let end = rest.iter().position(|b| *b == b'"')?;
+    std::str::from_utf8(&rest[..end]).ok()
 }
 
 /// Checks that a chunk holds exactly the lines that were written, and looks at no record: the content id commits to all

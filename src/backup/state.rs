@@ -1,36 +1,45 @@
 //! The state of a department at a sequence: a snapshot, and the changes after it folded over it, as one sorted stream.
+//!
+//! Rule: memory is bounded by chunks and by what a fold may hold, never by the department or by its changes.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 
 use crate::domain::backup::BackupContent;
-use crate::domain::history::Change;
 use crate::domain::ids::{DepartmentName, UserId};
 use crate::domain::user::User;
 use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
 
+use super::fold::{FoldError, Folded, Folding, Left};
 use super::journal_read::{JournalPlace, JournalReader, Point};
 use super::manifest::ChunkRef;
-use super::{BackupError, Repository, Snapshot, patch};
-
-/// Records of one batch.
-const BATCH: usize = 1000;
+use super::overlay::{BasePiece, Overlay};
+use super::{BackupError, Repository, Snapshot};
 
 /// The state at a point. Clones share it.
 #[derive(Debug, Clone)]
 pub struct State {
     base: Option<Snapshot>,
     /// What the changes after the base leave of each user that they touch.
-    folded: Arc<BTreeMap<UserId, Option<User>>>,
+    folded: Arc<Folded>,
+    /// Where the changes came from.
+    journal: Arc<str>,
+}
+
+/// A part of a state, in the order of ids.
+#[derive(Debug)]
+pub enum Piece {
+    /// A chunk of the base that no change touches; it was not read.
+    Untouched(ChunkRef),
+    /// Records.
+    Users(Vec<User>),
 }
 
 impl From<Snapshot> for State {
     fn from(base: Snapshot) -> Self {
-        Self { base: Some(base), folded: Arc::default() }
+        Self { base: Some(base), folded: Arc::default(), journal: Arc::default() }
     }
 }
 
@@ -67,57 +76,68 @@ impl State {
     /// # Errors
     /// When the journal cannot be read, or does not lead from the base to the point.
     pub async fn at(place: JournalPlace, base: Option<(Snapshot, Point)>, to: Point) -> Result<Self, BackupError> {
+        Self::along(place, base, to, &[]).await
+    }
+
+    /// The same where several histories may lie beside each other: by the one that passes these points.
+    ///
+    /// # Errors
+    /// As `at`.
+    pub async fn along(
+        place: JournalPlace,
+        base: Option<(Snapshot, Point)>,
+        to: Point,
+        way: &[Point],
+    ) -> Result<Self, BackupError> {
         let (base, from) = match base {
             Some((snapshot, point)) => (Some(snapshot), point),
             None => (None, Point::BEGINNING),
         };
-        let journal = ObjectPath::journal_folder(&place.department, place.timeline);
-        let mut reader = JournalReader::open(place, from, to).await?;
-        let mut folded: BTreeMap<UserId, Option<User>> = BTreeMap::new();
+        let journal: Arc<str> = ObjectPath::journal_folder(&place.department, place.timeline).into();
+        let mut folding = Folding::new(&place.repository);
+        let mut reader = JournalReader::open(place, from, to).await?.along(way);
+        let unreadable = |error| unreadable(&journal, error);
         while let Some(changes) = reader.next().await? {
-            for numbered in changes {
-                match numbered.change {
-                    Change::Put(user) => {
-                        folded.insert(user.id.clone(), Some(user));
-                    }
-                    Change::Delete(id) => {
-                        folded.insert(id, None);
-                    }
-                    Change::Patch(id, update) => {
-                        let before = match (folded.get(&id), &base) {
-                            (Some(user), _) => user.clone(),
-                            (None, Some(base)) => base.user(&id).await?,
-                            (None, None) => None,
-                        };
-                        // Never as if it had been deleted: the record is somewhere, and nobody can read it.
-                        let Some(after) = patch::apply(before.as_ref(), &update) else {
-                            let reason =
-                                format!("sequence {}: a foreign write left no valid record", numbered.sequence.0);
-                            return Err(BackupError::Damaged { path: journal, reason });
-                        };
-                        folded.insert(id, Some(after));
-                    }
-                }
-            }
+            folding.add(changes).await.map_err(unreadable)?;
         }
-        Ok(Self { base, folded: Arc::new(folded) })
+        let folded = Arc::new(folding.finish().await.map_err(unreadable)?);
+        Ok(Self { base, folded, journal })
     }
 
     /// One user.
     ///
     /// # Errors
-    /// When the chunk that may hold it cannot be read and verified.
+    /// When what holds it cannot be read and verified.
     pub async fn user(&self, id: &UserId) -> Result<Option<User>, BackupError> {
-        match (self.folded.get(id), &self.base) {
-            (Some(user), _) => Ok(user.clone()),
-            (None, Some(base)) => base.user(id).await,
-            (None, None) => Ok(None),
+        let left = self.folded.get(id).await.map_err(|error| unreadable(&self.journal, error))?;
+        let before = match (&left, &self.base) {
+            (None | Some(Left::Patched(_)), Some(base)) => base.user(id).await?,
+            _ => None,
+        };
+        match left {
+            Some(left) => left.over(before).map_err(|at| unreadable(&self.journal, at.into())),
+            None => Ok(before),
         }
     }
 
-    /// How many users the changes after the snapshot touch.
-    pub fn changed(&self) -> usize {
-        self.folded.len()
+    /// Bytes that the changes after the snapshot take in memory, roughly.
+    pub fn weight(&self) -> usize {
+        self.folded.weight()
+    }
+
+    /// The snapshot that it begins with.
+    pub(super) fn base(&self) -> Option<&Snapshot> {
+        self.base.as_ref()
+    }
+
+    /// What the changes after the snapshot left.
+    pub(super) fn folded(&self) -> &Arc<Folded> {
+        &self.folded
+    }
+
+    /// Where the changes came from.
+    pub(super) fn journal(&self) -> &str {
+        &self.journal
     }
 
     /// The chunks of the snapshot that it begins with.
@@ -125,10 +145,10 @@ impl State {
         self.base.as_ref().map_or(&[], |base| &base.manifest().chunks)
     }
 
-    /// Whether a change after the snapshot lies in the range of one of its chunks.
+    /// Whether a change after the snapshot may lie in the range of one of its chunks.
     pub fn touches(&self, chunk: &ChunkRef) -> bool {
         match (chunk.first.parse::<UserId>(), chunk.last.parse::<UserId>()) {
-            (Ok(first), Ok(last)) => self.folded.range(first..=last).next().is_some(),
+            (Ok(first), Ok(last)) => self.folded.touches_from(&first, &last),
             _ => true,
         }
     }
@@ -144,66 +164,46 @@ impl State {
         after: Option<UserId>,
         needed: &dyn Fn(&ChunkRef) -> bool,
     ) -> impl Stream<Item = Result<Vec<User>, BackupError>> + Send + use<> {
-        let batches = match &self.base {
-            Some(base) => base.users_of(after.clone(), needed).boxed(),
+        let base = match &self.base {
+            Some(base) => base.users_of(after.clone(), needed).map(|batch| batch.map(BasePiece::Users)).boxed(),
             None => futures::stream::empty().boxed(),
         };
-        let merge = Merge { batches: Some(batches), folded: Arc::clone(&self.folded), after };
-        futures::stream::try_unfold(merge, Merge::next)
+        let overlay = Overlay::new(base, self.folded.read(after), &self.journal);
+        overlay.stream().map(|piece| {
+            piece.map(|piece| match piece {
+                Piece::Users(users) => users,
+                // None was asked for.
+                Piece::Untouched(_) => Vec::new(),
+            })
+        })
+    }
+
+    /// Everything, sorted by id; chunks of the base that no change touches come as they are, unread.
+    pub fn pieces(&self) -> impl Stream<Item = Result<Piece, BackupError>> + Send + use<> {
+        let base = match &self.base {
+            Some(base) => {
+                let mut before: Option<UserId> = None;
+                let mut touched = Vec::new();
+                for chunk in &base.manifest().chunks {
+                    let last: Option<UserId> = chunk.last.parse().ok();
+                    touched.push(last.as_ref().is_none_or(|last| self.folded.touches(before.as_ref(), last)));
+                    before = last;
+                }
+                base.pieces(&touched).boxed()
+            }
+            None => futures::stream::empty().boxed(),
+        };
+        Overlay::new(base, self.folded.read(None), &self.journal).stream()
     }
 }
 
-type Batches = futures::stream::BoxStream<'static, Result<Vec<User>, BackupError>>;
-
-/// The merge of the base with what was folded, a batch at a time.
-struct Merge {
-    /// Absent once the base is at its end.
-    batches: Option<Batches>,
-    folded: Arc<BTreeMap<UserId, Option<User>>>,
-    after: Option<UserId>,
-}
-
-impl Merge {
-    async fn next(mut self) -> Result<Option<(Vec<User>, Self)>, BackupError> {
-        if let Some(batches) = &mut self.batches {
-            if let Some(batch) = batches.next().await {
-                let batch = batch?;
-                let Some(last) = batch.last().map(|user| user.id.clone()) else { return Ok(Some((batch, self))) };
-                let merged = self.merged(batch, &last);
-                self.after = Some(last);
-                return Ok(Some((merged, self)));
-            }
-            self.batches = None;
-        }
-        let rest: Vec<(&UserId, &Option<User>)> =
-            self.folded.range((self.begin(), Bound::Unbounded)).take(BATCH).collect();
-        let Some(last) = rest.last().map(|(id, _)| (*id).clone()) else { return Ok(None) };
-        let users = rest.into_iter().filter_map(|(_, user)| user.clone()).collect();
-        self.after = Some(last);
-        Ok(Some((users, self)))
-    }
-
-    fn begin(&self) -> Bound<&UserId> {
-        self.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded)
-    }
-
-    /// A batch of the base, which ends with `last`, and what was folded in its range.
-    fn merged(&self, batch: Vec<User>, last: &UserId) -> Vec<User> {
-        let mut folded = self.folded.range((self.begin(), Bound::Included(last))).peekable();
-        if folded.peek().is_none() {
-            return batch;
-        }
-        let mut merged = Vec::with_capacity(batch.len());
-        for user in batch {
-            let mut replaced = false;
-            while let Some((id, now)) = folded.next_if(|(id, _)| **id <= user.id) {
-                replaced |= *id == user.id;
-                merged.extend(now.clone());
-            }
-            if !replaced {
-                merged.push(user);
-            }
-        }
-        merged
+/// A foreign write that left no valid record makes the state unreadable from there on: never as if it had been deleted.
+pub(super) fn unreadable(journal: &str, error: FoldError) -> BackupError {
+    match error {
+        FoldError::Unreadable(at) => BackupError::Damaged {
+            path: journal.to_owned(),
+            reason: format!("sequence {}: a foreign write left no valid record", at.0.0),
+        },
+        FoldError::Backup(error) => error,
     }
 }

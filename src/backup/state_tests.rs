@@ -10,7 +10,7 @@ use super::journal_read::{JournalPlace, Point};
 use super::plan::Comparison;
 use super::segment::Segment;
 use super::sides::Sides;
-use super::state::State;
+use super::state::{Piece, State};
 use super::testing::{golden_repository, targets, user};
 use super::write::{SnapshotOf, SnapshotWriter};
 use super::{BackupError, Snapshot};
@@ -133,6 +133,15 @@ proptest! {
 
 /// The state at a point as a snapshot.
 async fn snapshot(place: &JournalPlace, users: Vec<User>, at: Point) -> Snapshot {
+    write(place, futures::stream::iter([Ok(Piece::Users(users))]), None, at).await
+}
+
+async fn write(
+    place: &JournalPlace,
+    pieces: impl futures::Stream<Item = Result<Piece, BackupError>> + Send,
+    previous: Option<&Snapshot>,
+    at: Point,
+) -> Snapshot {
     let writer = SnapshotWriter {
         repository: place.repository.clone(),
         targets: place.targets.clone(),
@@ -148,8 +157,7 @@ async fn snapshot(place: &JournalPlace, users: Vec<User>, at: Point) -> Snapshot
         token: None,
     };
     let of = SnapshotOf { department: place.department.clone(), timeline: place.timeline, position, epoch: Epoch(1) };
-    let batches = futures::stream::iter([Ok::<_, BackupError>(users)]);
-    let written = writer.write(&of, batches, None, &CancellationToken::new(), |_| {}).await.unwrap();
+    let written = writer.write(&of, pieces, previous, &CancellationToken::new(), |_| {}).await.unwrap();
     Snapshot::open(&place.repository, &place.targets, &written.path).await.unwrap()
 }
 
@@ -212,12 +220,61 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn a_snapshot_made_of_the_one_before_has_the_same_chunks_as_one_made_of_the_records(
+        changes in proptest::collection::vec(change(), 0..12),
+        others in 0_u32..600,
+        step in 1_u32..4,
+    ) {
+        let mut all: Vec<Change> = (0..others).map(|n| Change::Put(user(n * step))).collect();
+        let begin = all.len();
+        all.extend(changes);
+        let all = possible(all);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (place, points) = journal(&all, &[7]).await;
+            let (end, last) = (points[all.len()], model(&all));
+            let base = snapshot(&place, model(&all[..begin]), points[begin]).await;
+            let state = State::at(place.clone(), Some((base.clone(), points[begin])), end).await.unwrap();
+            let folded = write(&place, state.pieces(), Some(&base), end).await;
+            let scanned = snapshot(&place, last.clone(), end).await;
+            let cuts = |snapshot: &Snapshot| {
+                let chunks = snapshot.manifest().chunks.iter();
+                chunks.map(|chunk| (chunk.first.clone(), chunk.content_id.clone())).collect::<Vec<_>>()
+            };
+            assert_eq!(cuts(&folded), cuts(&scanned));
+            assert_eq!(folded.manifest().root, scanned.manifest().root);
+            let users: Vec<User> = folded.users(None).try_collect::<Vec<_>>().await.unwrap().concat();
+            assert_eq!(users, last);
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_fold_reads_no_chunk_that_no_change_touches() {
+    let mut all: Vec<Change> = (0..600).map(|n| Change::Put(user(n))).collect();
+    all.push(Change::Delete(user(300).id));
+    let (place, points) = journal(&all, &[601]).await;
+    let base = snapshot(&place, model(&all[..600]), points[600]).await;
+    let state = State::at(place.clone(), Some((base.clone(), points[600])), points[601]).await.unwrap();
+    let pieces: Vec<Piece> = state.pieces().try_collect().await.unwrap();
+    let read = pieces.iter().filter(|piece| matches!(piece, Piece::Users(_))).count();
+    assert_eq!((read, pieces.len()), (1, base.manifest().chunks.len()));
+}
+
 #[tokio::test]
 async fn a_record_that_nobody_can_read_any_more_is_not_taken_for_a_deleted_one() {
     let nonsense = r#"{"updateDescription":{"updatedFields":{"name":{"$numberInt":"1"}}}}"#.to_owned();
     let (place, points) = journal(&[Change::Put(user(1)), Change::Patch(user(1).id, nonsense)], &[2]).await;
     assert!(State::at(place.clone(), None, points[1]).await.is_ok());
-    assert!(matches!(State::at(place, None, points[2]).await, Err(BackupError::Damaged { .. })));
+    let read = match State::at(place, None, points[2]).await {
+        Ok(state) => state.users(None).try_collect::<Vec<_>>().await,
+        Err(error) => Err(error),
+    };
+    assert!(matches!(read, Err(BackupError::Damaged { .. })));
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use crate::domain::user::User;
 use crate::targets::Targets;
 
 use super::chunker::Chunker;
-use super::manifest::Manifest;
 use super::snapshot::Snapshot;
+use super::state::Piece;
 use super::testing::{golden_repository, identity, targets, user};
 use super::write::{SnapshotOf, SnapshotWriter, Written};
 use super::{BackupError, Repository};
@@ -36,7 +36,7 @@ impl Place {
         self.dir.path().join(format!("t{target}")).join(path)
     }
 
-    pub(super) async fn write(&self, users: Vec<User>, previous: Option<&Manifest>) -> Result<Written, BackupError> {
+    pub(super) async fn write(&self, users: Vec<User>, previous: Option<&Written>) -> Result<Written, BackupError> {
         let writer = SnapshotWriter {
             repository: self.repository.clone(),
             targets: self.targets.clone(),
@@ -53,9 +53,13 @@ impl Place {
         };
         let of = SnapshotOf { department: "eng".parse().unwrap(), timeline: Timeline(1), position, epoch: Epoch(3) };
         let batches = futures::stream::iter(
-            users.chunks(10).map(|batch| Ok::<_, BackupError>(batch.to_vec())).collect::<Vec<_>>(),
+            users.chunks(10).map(|batch| Ok::<_, BackupError>(Piece::Users(batch.to_vec()))).collect::<Vec<_>>(),
         );
-        writer.write(&of, batches, previous, &CancellationToken::new(), |_| {}).await
+        let previous = match previous {
+            Some(written) => Some(Snapshot::open(&self.repository, &self.targets, &written.path).await?),
+            None => None,
+        };
+        writer.write(&of, batches, previous.as_ref(), &CancellationToken::new(), |_| {}).await
     }
 
     async fn read(&self, written: &Written) -> Result<Vec<User>, BackupError> {
@@ -88,7 +92,7 @@ async fn an_unchanged_chunk_is_not_written_again() {
     let first = place.write(users(300), None).await.unwrap();
     let mut changed = users(300);
     changed[150].version = 2;
-    let second = place.write(changed, Some(&first.manifest)).await.unwrap();
+    let second = place.write(changed, Some(&first)).await.unwrap();
     let new = second.manifest.chunks.iter().filter(|c| !first.manifest.chunks.contains(c)).count();
     assert_eq!(new, 1);
     assert_eq!(first.manifest.root, second.manifest.root);

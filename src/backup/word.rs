@@ -8,13 +8,15 @@ use serde::Serialize;
 use crate::domain::backup::{Backup, BackupKind, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::copies::{Copy, CopyState};
+use crate::domain::department::Department;
 use crate::domain::history::Timeline;
-use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
+use crate::targets::{Target, Targets};
 
 use super::fanout::require_quorum;
 use super::manifest::push_line;
 use super::seal::{Header, Kind};
+use super::word_read::DepartmentLine;
 use super::{BackupError, Repository};
 
 #[derive(Serialize)]
@@ -28,6 +30,11 @@ struct Word<'a> {
     requested_at: String,
     finished_at: Option<String>,
     content: Option<Content<'a>>,
+    /// What was known of the department then, so that it can be made again from the targets alone.
+    department: Option<DepartmentLine>,
+    /// Written only where somebody holds it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    held: bool,
 }
 
 #[derive(Serialize)]
@@ -53,10 +60,10 @@ struct BaseLine<'a> {
     root: &'a str,
 }
 
-fn word(backup: &Backup) -> Word<'_> {
+fn word<'a>(backup: &'a Backup, department: Option<&Department>) -> Word<'a> {
     Word {
         id: backup.id.as_str(),
-        n: backup.attempt,
+        n: backup.word(),
         epoch: backup.executed_by.as_ref().map(|executor| executor.epoch.0),
         kind: match backup.kind {
             BackupKind::Scheduled => "scheduled",
@@ -69,6 +76,7 @@ fn word(backup: &Backup) -> Word<'_> {
             BackupState::Complete => "complete",
             BackupState::Failed => "failed",
             BackupState::Cancelled => "cancelled",
+            BackupState::Deleted => "deleted",
         },
         cause: backup.cause.as_ref().map(|cause| cause.code.as_str()),
         requested_at: backup.requested_at.to_string(),
@@ -91,6 +99,8 @@ fn word(backup: &Backup) -> Word<'_> {
             },
             unchanged: content.unchanged,
         }),
+        department: department.map(DepartmentLine::from),
+        held: backup.held.is_some(),
     }
 }
 
@@ -100,17 +110,22 @@ struct Sealed {
     bytes: Bytes,
 }
 
-fn seal(repository: &Repository, timeline: Timeline, backup: &Backup) -> Result<Sealed, BackupError> {
+fn seal(
+    repository: &Repository,
+    timeline: Timeline,
+    backup: &Backup,
+    department: Option<&Department>,
+) -> Result<Sealed, BackupError> {
     let folder = ObjectPath::backup_folder(&backup.department, timeline, &backup.id);
     let mut lines = Vec::new();
     push_line(&mut lines, &Header::new(Kind::Backup, &backup.department, timeline))?;
-    push_line(&mut lines, &word(backup))?;
+    push_line(&mut lines, &word(backup, department))?;
     let bytes = repository.seal(&folder, &lines)?;
     let hash = blake3::hash(&bytes).to_hex();
-    Ok(Sealed { path: ObjectPath::backup(&backup.department, timeline, &backup.id, backup.attempt, &hash), bytes })
+    Ok(Sealed { path: ObjectPath::backup(&backup.department, timeline, &backup.id, backup.word(), &hash), bytes })
 }
 
-/// Tells of a complete backup, on every target whose copy is present. Its attempt is the number of the word. Returns the
+/// Tells of a complete backup, on every target whose copy is present, and of the department as it is then. Returns the
 /// copies, with targets that did not take the word owed.
 ///
 /// # Errors
@@ -120,9 +135,10 @@ pub async fn tell(
     targets: &Targets,
     timeline: Timeline,
     backup: &Backup,
+    department: Option<&Department>,
     copies: &[Copy],
 ) -> Result<Vec<Copy>, BackupError> {
-    let word = &seal(repository, timeline, backup)?;
+    let word = &seal(repository, timeline, backup, department)?;
     let told = copies.iter().map(|copy| async move {
         let mut copy = copy.clone();
         let Some(target) = targets.get(&copy.target).filter(|_| copy.state == CopyState::Present) else {
@@ -147,6 +163,21 @@ pub async fn tell(
     Ok(copies)
 }
 
+/// Tells one target of a backup that was held, released or deleted.
+///
+/// # Errors
+/// When the word cannot be sealed, or the target does not take it.
+pub async fn tell_one(
+    repository: &Repository,
+    target: &Target,
+    timeline: Timeline,
+    backup: &Backup,
+) -> Result<(), BackupError> {
+    repository.admit(target).await?;
+    let word = seal(repository, timeline, backup, None)?;
+    Ok(target.put(&word.path, word.bytes).await?)
+}
+
 /// Tells of a backup that failed, on every target that takes the word. Nothing depends on it, so no quorum is needed, and
 /// a target that is away is not owed it.
 ///
@@ -158,7 +189,7 @@ pub async fn tell_failed(
     timeline: Timeline,
     backup: &Backup,
 ) -> Result<(), BackupError> {
-    let word = &seal(repository, timeline, backup)?;
+    let word = &seal(repository, timeline, backup, None)?;
     let told = targets.iter().map(|target| async move {
         repository.admit(target).await?;
         target.put(&word.path, word.bytes.clone()).await?;

@@ -20,12 +20,13 @@ use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
 
 use super::chunker::{Chunker, PlainChunk};
-use super::fanout::{Fanout, Piece};
-use super::manifest::{ChunkRef, Manifest, push_line};
+use super::fanout::{Fanout, Sent};
+use super::manifest::{ChunkRef, Manifest, hex_digest, push_line};
 use super::merkle::Digest;
 use super::read_back::ReadBack;
-use super::seal::{Header, Kind};
-use super::{BackupError, Repository};
+use super::seal::{Header, Kind, damaged};
+use super::state::Piece;
+use super::{BackupError, Repository, Snapshot};
 
 /// What a snapshot is of.
 #[derive(Debug, Clone)]
@@ -65,9 +66,9 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// Writes all records of `records` (batches, sorted by id) as a snapshot. Chunks that `previous` already has, by
-    /// content id, are not written again where the target still has them. Stops between chunks when `stop` is
-    /// cancelled. `progress` is called after every chunk.
+    /// Writes all records of `pieces` (sorted by id) as a snapshot. Chunks that `previous` already has, by content id, are
+    /// not written again where the target still has them; those that come untouched are not even read, if the same records
+    /// would be cut in the same way. Stops between chunks when `stop` is cancelled. `progress` is called after every chunk.
     ///
     /// # Errors
     /// `QuorumNotReached` when fewer than W targets hold everything, read back and verified; `Store` when the records
@@ -75,18 +76,32 @@ impl SnapshotWriter {
     pub async fn write<E: Into<BackupError>>(
         &self,
         of: &SnapshotOf,
-        records: impl Stream<Item = Result<Vec<User>, E>> + Send,
-        previous: Option<&Manifest>,
+        pieces: impl Stream<Item = Result<Piece, E>> + Send,
+        previous: Option<&Snapshot>,
         stop: &CancellationToken,
         progress: impl Fn(BackupProgress) + Send + Sync,
     ) -> Result<Written, BackupError> {
-        let mut work = Work::start(self, of, previous, stop);
         let mut chunker = Chunker::new(&self.repository, self.chunk_records);
-        let mut records = pin!(records);
-        let mut batch = records.next().await.transpose().map_err(Into::into)?;
-        while let Some(users) = batch {
+        let mut work = Work::start(self, of, &chunker, previous, stop);
+        let mut pieces = pin!(pieces);
+        let mut piece = pieces.next().await.transpose().map_err(Into::into)?;
+        while let Some(this) = piece {
+            let users = match this {
+                Piece::Users(users) => users,
+                Piece::Untouched(chunk) if work.may_keep(&chunk) && chunker.keep(&chunk) => {
+                    work.keep(chunk).await?;
+                    progress(work.progress());
+                    piece = pieces.next().await.transpose().map_err(Into::into)?;
+                    continue;
+                }
+                Piece::Untouched(chunk) => {
+                    let previous =
+                        previous.ok_or_else(|| damaged(&chunk_path("", &chunk), "nobody knows its snapshot"))?;
+                    previous.chunk(&chunk).await?
+                }
+            };
             // The next records are read while these are cut.
-            let cut_and_read = async { tokio::join!(cut(chunker, of.department.clone(), users), records.next()) };
+            let cut_and_read = async { tokio::join!(cut(chunker, of.department.clone(), users), pieces.next()) };
             let (done, following) = tokio::select! {
                 () = stop.cancelled() => return Err(BackupError::Stopped),
                 both = cut_and_read => both,
@@ -97,7 +112,7 @@ impl SnapshotWriter {
                 work.add(chunk).await?;
                 progress(work.progress());
             }
-            batch = following.transpose().map_err(Into::into)?;
+            piece = following.transpose().map_err(Into::into)?;
         }
         if let Some(chunk) = chunker.finish() {
             work.add(chunk).await?;
@@ -130,14 +145,17 @@ async fn cut(
     tokio::task::spawn_blocking(work).await.map_err(|_| BackupError::Stopped)?
 }
 
-type Sealing = Pin<Box<dyn Future<Output = Result<(ChunkRef, Piece), BackupError>> + Send>>;
+type Sealing = Pin<Box<dyn Future<Output = Result<(ChunkRef, Sent), BackupError>> + Send>>;
 
 /// A snapshot in the making.
 struct Work<'a> {
     repository: Repository,
     place: Header,
     of: &'a SnapshotOf,
+    previous: Option<&'a Snapshot>,
     known: HashMap<&'a str, &'a ChunkRef>,
+    /// Records of a chunk on average.
+    mean: u64,
     expected: u64,
     targets: Targets,
     fanout: Fanout,
@@ -152,11 +170,13 @@ impl<'a> Work<'a> {
     fn start(
         writer: &SnapshotWriter,
         of: &'a SnapshotOf,
-        previous: Option<&'a Manifest>,
+        chunker: &Chunker,
+        previous: Option<&'a Snapshot>,
         stop: &CancellationToken,
     ) -> Self {
         let repository = writer.repository.clone();
-        let reusable = previous.filter(|manifest| {
+        let manifest = previous.map(Snapshot::manifest);
+        let reusable = manifest.filter(|manifest| {
             manifest.department == of.department
                 && manifest.timeline == of.timeline
                 && manifest.recipients == repository.recipients_hash()
@@ -165,8 +185,10 @@ impl<'a> Work<'a> {
         Self {
             place: Header::new(Kind::Chunk, &of.department, of.timeline),
             of,
+            previous,
             known,
-            expected: previous.map_or(0, |manifest| manifest.records),
+            mean: chunker.mean(),
+            expected: manifest.map_or(0, |manifest| manifest.records),
             targets: writer.targets.clone(),
             fanout: Fanout::start(&repository, &writer.targets, stop),
             repository,
@@ -176,6 +198,32 @@ impl<'a> Work<'a> {
             new: Vec::new(),
             stop: stop.clone(),
         }
+    }
+
+    /// Whether a chunk of the previous snapshot can be referred to: it is sealed to the present recipients, and was cut as
+    /// chunks are cut now.
+    fn may_keep(&self, chunk: &ChunkRef) -> bool {
+        let cut_alike = self.previous.is_some_and(|previous| previous.manifest().chunk_records == self.mean);
+        cut_alike && self.known.get(chunk.content_id.as_str()).is_some_and(|known| *known == chunk)
+    }
+
+    /// Refers to a chunk of the previous snapshot, unread. One that is lost everywhere cannot be made again from here.
+    async fn keep(&mut self, chunk: ChunkRef) -> Result<(), BackupError> {
+        if self.sealing.len() >= 2 {
+            self.settle_one().await?;
+        }
+        let folder = ObjectPath::chunk(&self.of.department, self.of.timeline, "").folder().to_owned();
+        let path = chunk_path(&folder, &chunk);
+        self.digests.push(hex_digest(&chunk.digest).ok_or_else(|| damaged(&path, "its digest cannot be read"))?);
+        let targets = self.targets.clone();
+        self.sealing.push_back(Box::pin(async move {
+            let size = chunk.bytes;
+            if is_held(&targets, &path, size).await {
+                return Ok((chunk, Sent::Kept(path, size)));
+            }
+            Err(damaged(&path, "no target has it any more"))
+        }));
+        Ok(())
     }
 
     /// Takes a chunk: seals it beside the one before it, or refers to the one that is there already.
@@ -193,7 +241,7 @@ impl<'a> Work<'a> {
                 // A chunk that is lost everywhere is made again, else no later backup could be complete.
                 if is_held(&targets, &path, chunk.bytes).await {
                     let size = chunk.bytes;
-                    return Ok((chunk, Piece::Kept(path, size)));
+                    return Ok((chunk, Sent::Kept(path, size)));
                 }
             }
             repository.clone().busy(move || seal_chunk(&repository, &place, &folder, &plain)).await
@@ -208,7 +256,7 @@ impl<'a> Work<'a> {
         if self.stop.is_cancelled() {
             return Err(BackupError::Stopped);
         }
-        if matches!(piece, Piece::New(..)) {
+        if matches!(piece, Sent::New(..)) {
             self.new.push(chunk.clone());
         }
         self.chunks.push(chunk);
@@ -223,13 +271,13 @@ impl<'a> Work<'a> {
 
     /// Writes the manifest, and reads everything new back.
     async fn complete(mut self, writer: &SnapshotWriter, of: &SnapshotOf) -> Result<Written, BackupError> {
-        let mut manifest = Manifest::of(&self.repository, of, self.chunks, &self.digests);
+        let mut manifest = Manifest::of(&self.repository, of, self.mean, self.chunks, &self.digests);
         let folder = ObjectPath::snapshot(&of.department, of.timeline, of.position.sequence, "");
         let sealed = self.repository.seal(folder.folder(), &manifest.format()?)?;
         let hash = blake3::hash(&sealed).to_hex();
         let path = ObjectPath::snapshot(&of.department, of.timeline, of.position.sequence, &hash);
         manifest.bytes += sealed.len() as u64;
-        self.fanout.submit(Piece::New(path.clone(), sealed)).await?;
+        self.fanout.submit(Sent::New(path.clone(), sealed)).await?;
         let failures = self.fanout.finish().await?;
         let back = ReadBack::new(self.repository, path.clone(), manifest.clone(), self.new);
         let copies = back.read_all(writer, failures, &self.stop).await?;
@@ -246,7 +294,7 @@ fn seal_chunk(
     place: &Header,
     folder: &str,
     plain: &PlainChunk,
-) -> Result<(ChunkRef, Piece), BackupError> {
+) -> Result<(ChunkRef, Sent), BackupError> {
     let mut lines = Vec::with_capacity(plain.lines.len() + 128);
     push_line(&mut lines, place)?;
     lines.extend_from_slice(&plain.lines);
@@ -261,7 +309,7 @@ fn seal_chunk(
         digest: hex::encode(plain.digest),
     };
     let path = chunk_path(folder, &chunk);
-    Ok((chunk, Piece::New(path, sealed)))
+    Ok((chunk, Sent::New(path, sealed)))
 }
 
 /// Whether any target has an object of this size; it does not wait for the others once one has.

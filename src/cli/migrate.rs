@@ -42,7 +42,7 @@ async fn database(config: &Config) -> Result<Vec<String>, (u8, String)> {
     let store = Store::connect(&config.mongodb, uri.expose_secret(), &me)
         .await
         .map_err(|error| (EXIT_USAGE, format!("{:#}", anyhow::Error::new(error))))?;
-    let policy = Policy::checked(config.backup.backup_every).map_err(|error| (EXIT_USAGE, error.to_string()))?;
+    let policy = config.backup.policy();
     let deadline = Instant::now() + WITHIN;
     loop {
         match attempt(&store, &policy).await {

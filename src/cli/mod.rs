@@ -7,6 +7,7 @@ mod config;
 mod migrate;
 mod output;
 mod serve;
+mod vault;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,6 +65,8 @@ enum Command {
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Read, check and restore what targets hold, with no MongoDB and no ZooKeeper running.
+    Vault(vault::VaultArgs),
     /// Print the version.
     Version,
 }
@@ -79,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Version => output::line(&format!("rollkeeper {}", env!("CARGO_PKG_VERSION"))),
         Command::Openapi => output::line(&crate::api::openapi_json()),
         Command::Config(command) => config::run(&command, &cli.sources),
+        Command::Vault(args) => vault::run(&args, &cli.sources),
         Command::Serve => with_config(&cli.sources, serve::run),
         Command::Migrate => with_config(&cli.sources, migrate::run),
     };

@@ -3,11 +3,29 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use serde::Serialize;
+
 /// Writes a line to standard output; the exit code says whether it arrived.
 pub(super) fn line(text: &str) -> u8 {
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
     u8::from(written.is_err())
+}
+
+/// Writes a value as JSON to standard output.
+pub(super) fn json(value: &impl Serialize) -> u8 {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => line(&text),
+        Err(error) => {
+            problem(&error);
+            1
+        }
+    }
+}
+
+/// Writes a line about work that goes on to standard error.
+pub(super) fn progress(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Writes a problem to standard error. A terminal that is gone has no reader to tell.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::durations::duration;
+use crate::domain::department::Policy;
+use crate::domain::retention::Retention;
 
 /// How backups are made.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,6 +27,61 @@ pub struct BackupConfig {
     /// How often the head of an idle department moves forward. Default 60s.
     #[serde(with = "duration")]
     pub idle_head_every: Duration,
+    /// What a department keeps that names nothing else.
+    pub retention: RetentionConfig,
+    /// How often targets are looked through for what nothing refers to any more. Default 1h.
+    #[serde(with = "duration")]
+    pub prune_every: Duration,
+    /// How long an object that nothing refers to stays before it is deleted. Default 1h.
+    #[serde(with = "duration")]
+    pub prune_grace: Duration,
+    /// Age at which small segments of the journal are merged into larger ones. Default 1h.
+    #[serde(with = "duration")]
+    pub merge_after: Duration,
+}
+
+/// `[backup.retention]`: how long backups and history are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    /// Every point of so long stays. Default 24h.
+    #[serde(with = "duration")]
+    pub keep_within: Duration,
+    /// So many of the newest backups stay. Default 0.
+    pub keep_last: u32,
+    /// The newest backup of each of so many hours that have one. Default 24.
+    pub keep_hourly: u32,
+    /// The same by days. Default 14.
+    pub keep_daily: u32,
+    /// The same by weeks. Default 8.
+    pub keep_weekly: u32,
+    /// The same by months. Default 12.
+    pub keep_monthly: u32,
+    /// The same by years. Default 3.
+    pub keep_yearly: u32,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        let Retention { keep_within, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly } =
+            Retention::default();
+        Self { keep_within, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly }
+    }
+}
+
+impl From<&RetentionConfig> for Retention {
+    fn from(config: &RetentionConfig) -> Self {
+        let RetentionConfig { keep_within, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly } =
+            config.clone();
+        Self { keep_within, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly }
+    }
+}
+
+impl BackupConfig {
+    /// The policy of a department that names none. The configuration was checked, so it is valid.
+    pub fn policy(&self) -> Policy {
+        Policy { backup_every: self.backup_every, retention: Retention::from(&self.retention) }
+    }
 }
 
 impl Default for BackupConfig {
@@ -36,6 +93,10 @@ impl Default for BackupConfig {
             journal_every: Duration::from_secs(1),
             segment_bytes: 4 * 1024 * 1024,
             idle_head_every: Duration::from_mins(1),
+            retention: RetentionConfig::default(),
+            prune_every: Duration::from_hours(1),
+            prune_grace: Duration::from_hours(1),
+            merge_after: Duration::from_hours(1),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::Config;
 use super::load::ConfigError;
 use crate::domain::department::Policy;
 use crate::domain::ids::{ReplicaId, TargetName};
+use crate::domain::retention::Retention;
 
 /// Fewest characters of the bootstrap token.
 pub const TOKEN_CHARS_MIN: usize = 32;
@@ -208,6 +209,14 @@ fn backup_and_restore(config: &Config, findings: &mut Findings) {
     findings.need(segment, "backup.segment_bytes", "outside 64 KiB to 32 MiB", "Use 4194304.");
     let idle = (Duration::from_secs(1)..=Duration::from_hours(1)).contains(&backup.idle_head_every);
     findings.need(idle, "backup.idle_head_every", "outside 1s to 1h", "Use 60s.");
+    if let Err(invalid) = Retention::from(&backup.retention).checked() {
+        findings.need(false, "backup.retention", "a value is not valid", &invalid.message);
+    }
+    let day = Duration::from_secs(1)..=Duration::from_hours(24);
+    findings.need(day.contains(&backup.prune_every), "backup.prune_every", "outside 1s to 24h", "Use 1h.");
+    let month = Duration::from_secs(1)..=Duration::from_hours(31 * 24);
+    findings.need(month.contains(&backup.prune_grace), "backup.prune_grace", "outside 1s to 31d", "Use 1h.");
+    findings.need(month.contains(&backup.merge_after), "backup.merge_after", "outside 1s to 31d", "Use 1h.");
 
     let restore = &config.restore;
     let records = (1..=1000).contains(&restore.range_records);

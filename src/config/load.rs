@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use config::builder::DefaultState;
 use config::{ConfigBuilder, Environment, File, FileFormat, Source, Value, ValueKind};
+use serde::de::DeserializeOwned;
 
 use super::Config;
 use super::check::{self, Finding};
@@ -64,13 +65,7 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, a key is unknown or of the wrong type, or values cannot work; the last lists all.
     pub fn load(file: Option<&Path>, overrides: &[String]) -> Result<Self, ConfigError> {
-        let (from_environment, refused): (Vec<_>, Vec<_>) = std::env::vars_os()
-            .filter(|(key, _)| key.to_string_lossy().to_uppercase().starts_with(PREFIX))
-            .partition(|(_, value)| value.to_str().is_some());
-        if let Some((key, _)) = refused.first() {
-            return Err(ConfigError::Unreadable(format!("{} is not UTF-8.", key.display())));
-        }
-        Self::load_from(file, text_pairs(from_environment), overrides)
+        Self::load_from(file, environment()?, overrides)
     }
 
     /// As `load`, with the environment as a value.
@@ -82,20 +77,40 @@ impl Config {
         environment: HashMap<String, String>,
         overrides: &[String],
     ) -> Result<Self, ConfigError> {
-        let mut builder = config::Config::builder();
-        builder = with_file(builder, file, &environment)?;
-        builder = with_environment(builder, environment)?;
-        for flag in overrides {
-            builder = with_override(builder, flag)?;
-        }
-        let merged = builder.build().map_err(|error| ConfigError::Unreadable(readable(&error)))?;
-        let config: Self = serde_path_to_error::deserialize(merged).map_err(|error| {
-            let path = error.path().to_string();
-            ConfigError::Shape { key: if path == "." { String::new() } else { path }, problem: shape(error.inner()) }
-        })?;
+        let config: Self = merged(file, environment, overrides)?;
         let findings = check::check(&config);
         if findings.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(findings)) }
     }
+}
+
+/// The variables of the process that override keys.
+pub(super) fn environment() -> Result<HashMap<String, String>, ConfigError> {
+    let (from_environment, refused): (Vec<_>, Vec<_>) = std::env::vars_os()
+        .filter(|(key, _)| key.to_string_lossy().to_uppercase().starts_with(PREFIX))
+        .partition(|(_, value)| value.to_str().is_some());
+    if let Some((key, _)) = refused.first() {
+        return Err(ConfigError::Unreadable(format!("{} is not UTF-8.", key.display())));
+    }
+    Ok(text_pairs(from_environment))
+}
+
+/// All sources in one, as a value of the caller's shape, unchecked.
+pub(super) fn merged<T: DeserializeOwned>(
+    file: Option<&Path>,
+    environment: HashMap<String, String>,
+    overrides: &[String],
+) -> Result<T, ConfigError> {
+    let mut builder = config::Config::builder();
+    builder = with_file(builder, file, &environment)?;
+    builder = with_environment(builder, environment)?;
+    for flag in overrides {
+        builder = with_override(builder, flag)?;
+    }
+    let merged = builder.build().map_err(|error| ConfigError::Unreadable(readable(&error)))?;
+    serde_path_to_error::deserialize(merged).map_err(|error| {
+        let path = error.path().to_string();
+        ConfigError::Shape { key: if path == "." { String::new() } else { path }, problem: shape(error.inner()) }
+    })
 }
 
 fn text_pairs(pairs: Vec<(OsString, OsString)>) -> HashMap<String, String> {

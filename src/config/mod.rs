@@ -17,6 +17,7 @@ pub mod restore;
 pub mod secrets;
 pub mod targets;
 pub mod telemetry;
+pub mod vault;
 pub mod zookeeper;
 
 use serde::Deserialize;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::auth::AuthConfig;
-use super::backup::BackupConfig;
+use super::backup::{BackupConfig, RetentionConfig};
 use super::http::{Argon2Config, HttpConfig};
 use super::keys::KeysConfig;
 use super::mongodb::MongodbConfig;
@@ -125,11 +125,28 @@ fn print_keys(keys: &KeysConfig, toml: &mut Toml) {
 }
 
 fn print_backup(backup: &BackupConfig, toml: &mut Toml) {
-    let BackupConfig { backup_every, chunk_records, scan_cursors, journal_every, segment_bytes, idle_head_every } =
-        backup;
+    let BackupConfig {
+        backup_every,
+        chunk_records,
+        scan_cursors,
+        journal_every,
+        segment_bytes,
+        idle_head_every,
+        retention,
+        prune_every,
+        prune_grace,
+        merge_after,
+    } = backup;
     toml.table("[backup]").duration("backup_every", *backup_every).line("chunk_records", chunk_records);
     toml.line("scan_cursors", scan_cursors).duration("journal_every", *journal_every);
     toml.line("segment_bytes", segment_bytes).duration("idle_head_every", *idle_head_every);
+    toml.duration("prune_every", *prune_every).duration("prune_grace", *prune_grace);
+    toml.duration("merge_after", *merge_after);
+    let RetentionConfig { keep_within, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly } =
+        retention;
+    toml.table("[backup.retention]").duration("keep_within", *keep_within).line("keep_last", keep_last);
+    toml.line("keep_hourly", keep_hourly).line("keep_daily", keep_daily).line("keep_weekly", keep_weekly);
+    toml.line("keep_monthly", keep_monthly).line("keep_yearly", keep_yearly);
 }
 
 #[derive(Default)]

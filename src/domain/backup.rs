@@ -42,6 +42,21 @@ pub struct Backup {
     pub content: Option<BackupContent>,
     /// What each target holds of it.
     pub copies: Vec<Copy>,
+    /// Who holds it against retention, and since when.
+    pub held: Option<Wish>,
+    /// Who asked to delete it, and when.
+    pub unwanted: Option<Wish>,
+    /// How often it was held, released or deleted; each makes a new word.
+    pub revision: u32,
+}
+
+/// That somebody asked for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 impl Backup {
@@ -64,7 +79,15 @@ impl Backup {
             progress: BackupProgress::default(),
             content: None,
             copies: Vec::new(),
+            held: None,
+            unwanted: None,
+            revision: 0,
         }
+    }
+
+    /// The number of the newest word on it.
+    pub const fn word(&self) -> u32 {
+        self.attempt.saturating_add(self.revision)
     }
 }
 
@@ -92,12 +115,14 @@ pub enum BackupState {
     Failed,
     /// Somebody stopped it.
     Cancelled,
+    /// It has ended, and was dropped by retention or because somebody asked for that.
+    Deleted,
 }
 
 impl BackupState {
     /// Whether the job has ended.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Complete | Self::Failed | Self::Cancelled)
+        matches!(self, Self::Complete | Self::Failed | Self::Cancelled | Self::Deleted)
     }
 }
 

@@ -9,8 +9,6 @@ use super::history::{Position, Timeline};
 const SMALL_RECORDS: u64 = 50_000;
 /// Changes beyond this share of the records make replay long.
 const CHANGES_SHARE: u64 = 4;
-/// Most changes that are folded; what they leave of each user is held in memory.
-const FOLDED_MAX: u64 = 100_000;
 /// Changes over a longer time make replay long.
 const CHANGES_SPAN: Duration = Duration::from_hours(1);
 
@@ -30,9 +28,6 @@ pub fn basis(kind: BackupKind, previous: Option<&BackupContent>, timeline: Timel
     let Some(previous) = previous.filter(|previous| previous.timeline == timeline) else { return Basis::Scan };
     let base = &previous.base;
     let changes = u64::try_from(position.sequence.0 - base.sequence.0).unwrap_or(0);
-    if changes > FOLDED_MAX {
-        return Basis::Scan;
-    }
     // It is read, and so shown to be whole, also where nothing has changed.
     if matches!(kind, BackupKind::OnDemand | BackupKind::BeforeRestore) && base.records <= SMALL_RECORDS {
         return Basis::Fold;
@@ -97,7 +92,7 @@ mod tests {
         assert_eq!(of(BackupKind::Scheduled, 10, 600), Basis::Journal, "nothing changed");
         assert_eq!(of(BackupKind::Scheduled, 50_010, 1), Basis::Journal);
         assert_eq!(of(BackupKind::Scheduled, 50_011, 1), Basis::Fold);
-        assert_eq!(of(BackupKind::Scheduled, 100_011, 1), Basis::Scan, "too many to hold");
+        assert_eq!(of(BackupKind::Scheduled, 5_000_011, 1), Basis::Fold, "no record is read, however many changes");
         assert_eq!(of(BackupKind::Scheduled, 11, 61), Basis::Fold);
         assert_eq!(of(BackupKind::OnDemand, 11, 1), Basis::Journal, "its cost follows the changes");
     }

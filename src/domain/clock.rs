@@ -47,6 +47,13 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// Year, month and day of the moment in UTC.
+    pub fn date(self) -> (i64, u64, u64) {
+        civil(self.0.div_euclid(DAY_MILLIS))
+    }
+}
+
 const RFC3339_LEN: usize = "2026-11-23T09:30:00.000Z".len();
 const DAY_MILLIS: i64 = 86_400_000;
 

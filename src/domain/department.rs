@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::clock::Timestamp;
 use super::ids::DepartmentName;
+use super::retention::Retention;
 use super::text::Invalid;
 use super::user::Rev;
 
@@ -45,10 +46,12 @@ pub enum DepartmentState {
 pub struct Policy {
     /// Time between two scheduled backups, 10 s to 31 d.
     pub backup_every: Duration,
+    /// What is kept of backups and history.
+    pub retention: Retention,
 }
 
 impl Policy {
-    /// Checks the limits of a policy.
+    /// Checks the limits of a policy, which keeps what is kept by default.
     ///
     /// # Errors
     /// When `backup_every` is outside 10 s to 31 d, or not in whole seconds.
@@ -60,7 +63,13 @@ impl Policy {
                 "backup_every is a whole number of seconds from 10s to 31d, for example \"10s\", \"1h\" or \"7d\".",
             ));
         }
-        Ok(Self { backup_every })
+        Ok(Self { backup_every, retention: Retention::default() })
+    }
+
+    /// The same policy with another retention.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// The slot that a moment lies in: the last multiple of `backup_every` since the Unix epoch.

@@ -66,8 +66,15 @@ pub struct Position {
 pub struct Source {
     /// Id of the replica set.
     pub replica_set_id: String,
-    /// UUID of the users collection.
+    /// UUID of the users collection; empty while there is none.
     pub users_uuid: String,
+}
+
+impl Source {
+    /// Whether there is a users collection.
+    pub fn has_users(&self) -> bool {
+        !self.users_uuid.is_empty()
+    }
 }
 
 /// How far a department's history goes, as MongoDB holds it.

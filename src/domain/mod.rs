@@ -17,6 +17,7 @@ pub mod plan;
 pub mod range;
 pub mod renames;
 pub mod restore;
+pub mod retention;
 pub mod text;
 pub mod token;
 pub mod undo;

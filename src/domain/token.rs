@@ -15,8 +15,10 @@ pub enum Scope {
     DepartmentsWrite,
     /// Read backups.
     BackupsRead,
-    /// Start backups.
+    /// Start, hold and release backups.
     BackupsWrite,
+    /// Delete backups.
+    BackupsDelete,
     /// Read restores.
     RestoresRead,
     /// Start, apply and cancel restores.
@@ -36,6 +38,7 @@ impl Scope {
         Self::DepartmentsWrite,
         Self::BackupsRead,
         Self::BackupsWrite,
+        Self::BackupsDelete,
         Self::RestoresRead,
         Self::RestoresWrite,
         Self::RestoresUndo,
@@ -51,6 +54,7 @@ impl Scope {
             Self::DepartmentsWrite => "departments:write",
             Self::BackupsRead => "backups:read",
             Self::BackupsWrite => "backups:write",
+            Self::BackupsDelete => "backups:delete",
             Self::RestoresRead => "restores:read",
             Self::RestoresWrite => "restores:write",
             Self::RestoresUndo => "restores:undo",

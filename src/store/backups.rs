@@ -5,6 +5,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::{Collection, Database};
 
 use super::StoreError;
+use super::condemned::refuse;
 use super::documents::backups::{
     backup_document, backup_key, content_document, copies_array, progress_document, read_backup,
 };
@@ -54,6 +55,17 @@ pub struct BackupFilter {
     pub department: Option<DepartmentName>,
     /// Only these states; empty means all.
     pub states: Vec<BackupState>,
+}
+
+/// What a complete backup consists of.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// What it holds.
+    pub content: BackupContent,
+    /// What each target holds of it.
+    pub copies: Vec<Copy>,
+    /// Paths of the chunks that its snapshot refers to; none for a snapshot of an earlier backup.
+    pub chunks: Vec<String>,
 }
 
 const OPEN: [&str; 2] = ["queued", "running"];
@@ -202,27 +214,37 @@ impl Backups {
         self.set_fenced(leadership, id, BackupState::Running, set).await
     }
 
-    /// Makes a running backup complete, in a fenced transaction. No outcome but this one lists it.
+    /// Makes a running backup complete, in a fenced transaction. No outcome but this one lists it. `chunks` are the paths
+    /// of those that its snapshot refers to, where that is new.
     ///
     /// # Errors
-    /// `Fenced`; `Stale` when it is no longer running.
+    /// `Fenced`; `Stale` when it is no longer running; `Condemned` when it refers to what is being deleted.
     pub async fn complete(
         &self,
         leadership: &Leadership,
         id: &BackupId,
-        content: &BackupContent,
-        copies: &[Copy],
+        made: &Made,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let set = doc! {
             "state": BackupState::Complete.name(),
             "cause": mongodb::bson::Bson::Null,
-            "content": content_document(content),
-            "copies": copies_array(copies),
+            "content": content_document(&made.content),
+            "copies": copies_array(&made.copies),
             "finished_at": date(now),
             "fence": leadership.epoch.0,
         };
-        self.move_on(leadership, id, &["running"], doc! { "$set": set }).await
+        let filter = doc! { "_id": backup_key(&leadership.department, id), "state": "running" };
+        let mut txn = Txn::fenced(&self.database, leadership).await?;
+        loop {
+            let outcome = match refuse(&mut txn, &leadership.department, &made.content, &made.chunks).await {
+                Ok(()) => txn.set("backups", filter.clone(), doc! { "$set": set.clone() }).await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Some(()) = txn.finish(outcome).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Ends an open backup as failed, in a fenced transaction.
@@ -280,12 +302,26 @@ impl Backups {
         write(update.array_filters(vec![lost])).await.map(drop)
     }
 
-    /// Complete backups of a department with a copy that is not present, oldest first.
+    /// Complete backups of a department that one of these targets has not, or not as present, oldest first.
     ///
     /// # Errors
     /// When MongoDB does not answer.
-    pub async fn owing(&self, department: &DepartmentName, limit: usize) -> Result<Vec<Backup>, StoreError> {
-        self.find(owing_filter(department), doc! { "requested_at": 1, "_id.id": 1 }, limit).await
+    pub async fn owing(
+        &self,
+        department: &DepartmentName,
+        targets: &[TargetName],
+        limit: usize,
+    ) -> Result<Vec<Backup>, StoreError> {
+        let names: Vec<&str> = targets.iter().map(TargetName::as_str).collect();
+        let filter = doc! {
+            "_id.department": department.as_str(),
+            "state": BackupState::Complete.name(),
+            "$or": [
+                { "copies": { "$elemMatch": { "target": { "$in": &names }, "state": { "$ne": "present" } } } },
+                { "copies.target": { "$not": { "$all": &names } } },
+            ],
+        };
+        self.find(filter, doc! { "requested_at": 1, "_id.id": 1 }, limit).await
     }
 
     /// How many complete backups of a department have a copy that is not present.

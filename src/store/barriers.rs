@@ -17,6 +17,9 @@ use crate::domain::ids::{BarrierId, DepartmentName};
 /// How long a barrier is kept; nobody asks for it after its request has been answered.
 const KEPT_MILLIS: i64 = 3_600_000;
 
+/// The id of what lets time pass in a department; no barrier has it.
+pub(super) const TICK: &str = "tick";
+
 /// The `barriers` collection.
 #[derive(Debug, Clone)]
 pub struct Barriers {
@@ -108,7 +111,7 @@ impl Barriers {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn tick(&self, department: &DepartmentName) -> Result<(), StoreError> {
-        let tick = doc! { "_id": { "department": department.as_str(), "id": "tick" } };
+        let tick = doc! { "_id": { "department": department.as_str(), "id": TICK } };
         write(self.barriers.update_one(tick, doc! { "$inc": { "ticks": 1_i64 } }).upsert(true)).await.map(drop)
     }
 

@@ -8,11 +8,12 @@ use mongodb::change_stream::event::ResumeToken;
 use mongodb::{Collection, Database};
 
 use super::StoreError;
+use super::barriers::Barriers;
 use super::documents::departments::{department_document, policy_document, read_department};
 use super::documents::heads::{empty_beginning, fresh_head};
 use super::documents::names::Named as _;
 use super::documents::users::rev_bits;
-use super::documents::{date, long, opt_date, timestamp};
+use super::documents::{date, long, opt_date};
 use super::error::{read, write};
 use super::fences::COLLECTION as FENCES;
 use super::heads::cluster_time_now;
@@ -20,7 +21,6 @@ use super::txn::Txn;
 use crate::domain::clock::Timestamp;
 use crate::domain::department::{Department, DepartmentState, Policy};
 use crate::domain::epoch::Leadership;
-use crate::domain::history::ClusterTime;
 use crate::domain::ids::DepartmentName;
 use crate::domain::user::Rev;
 
@@ -103,7 +103,7 @@ impl Departments {
         let source = super::source_of(&self.database).await?;
         let mut head = fresh_head(&source, at);
         head.insert("epoch", 0_i64);
-        if self.had_no_users(&department.name, at).await? {
+        if self.had_no_users(&department.name).await? {
             head.insert("begin", empty_beginning(at));
         }
         let mut txn = Txn::plain(&self.database).await?;
@@ -115,18 +115,15 @@ impl Departments {
         }
     }
 
-    /// Whether a department has no users, of those made before a cluster time. Later ones come by in the change stream.
-    async fn had_no_users(&self, name: &DepartmentName, at: ClusterTime) -> Result<bool, StoreError> {
-        let command = doc! {
-            "find": "users",
-            "filter": { "_id.department": name.as_str() },
-            "limit": 1,
-            "singleBatch": true,
-            "readConcern": { "level": "majority", "afterClusterTime": timestamp(at) },
-        };
-        let reply = read(self.database.run_command(command)).await?;
-        let found = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-        Ok(found.is_ok_and(Vec::is_empty))
+    /// Whether a department has no users, of those made before now. Later ones come by in the change stream.
+    ///
+    /// A write that a majority has makes sure that a majority has whatever came before it too. (A read after the cluster
+    /// time would do the same, but waits until somebody writes: an aborted write moves that time, and not the oplog.)
+    async fn had_no_users(&self, name: &DepartmentName) -> Result<bool, StoreError> {
+        Barriers::new(&self.database).tick(name).await?;
+        let users = self.database.collection::<Document>("users");
+        let found = read(users.find_one(doc! { "_id.department": name.as_str() })).await?;
+        Ok(found.is_none())
     }
 
     /// Writes the policy if the rev is still `guard`; sets the rev and `updated_at` of `department`.

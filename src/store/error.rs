@@ -22,6 +22,9 @@ pub enum StoreError {
     /// The guard of a write no longer holds: the document was changed or deleted since it was read.
     #[error("the document changed since it was read")]
     Stale,
+    /// What would be written refers to an object that is being deleted.
+    #[error("it refers to an object that is being deleted")]
+    Condemned,
     /// A higher epoch has claimed the department: this replica no longer leads it.
     #[error("fenced: epoch {0} no longer leads the department")]
     Fenced(Epoch),

@@ -5,7 +5,9 @@ use mongodb::options::ReturnDocument;
 use mongodb::{Collection, Database};
 
 use super::StoreError;
-use super::documents::heads::{fresh_head, journal_array, position_document, read_head, source_document};
+use super::documents::heads::{
+    fresh_head, journal_array, place_document, position_document, read_head, source_document,
+};
 use super::documents::{cluster_time_of, date, opt_date, timestamp};
 use super::error::{read, write};
 use super::fences::exact_epoch;
@@ -13,12 +15,13 @@ use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Leadership;
 use crate::domain::history::{Chain, ClusterTime, Head, JournalCopy, Position, Source};
 use crate::domain::ids::DepartmentName;
+use crate::domain::window::Place;
 
 /// The `heads` collection.
 #[derive(Debug, Clone)]
 pub struct Heads {
     database: Database,
-    heads: Collection<Document>,
+    pub(super) heads: Collection<Document>,
 }
 
 /// The present cluster time. Whatever begins after this call has a later one.
@@ -97,6 +100,35 @@ impl Heads {
     pub async fn set_journal(&self, leadership: &Leadership, journal: &[JournalCopy]) -> Result<(), StoreError> {
         let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
         let update = doc! { "$set": { "journal": journal_array(journal) } };
+        let done = write(self.heads.update_one(filter, update)).await?;
+        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+    }
+
+    /// Goes on at the present cluster time, with a source that had no users when its gap was recorded. Returns the new head.
+    ///
+    /// # Errors
+    /// `Fenced` when the head carries another epoch.
+    pub async fn settle(&self, leadership: &Leadership, source: &Source) -> Result<Head, StoreError> {
+        let at = cluster_time_now(&self.database).await?;
+        let update = doc! {
+            "$set": { "source": source_document(source), "cluster_time": timestamp(at), "token": Bson::Null },
+            "$max": { "time": DateTime::from_millis(i64::from(at.seconds) * 1000) },
+        };
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let moved = self.heads.find_one_and_update(filter, update).return_document(ReturnDocument::After);
+        match write(moved).await? {
+            Some(head) => read_head(&head),
+            None => Err(StoreError::Fenced(leadership.epoch)),
+        }
+    }
+
+    /// Moves the beginning of the whole history, if the head still has this epoch. Nothing before it is offered any more.
+    ///
+    /// # Errors
+    /// `Fenced` when it has not.
+    pub async fn set_begin(&self, leadership: &Leadership, begin: Place) -> Result<(), StoreError> {
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let update = doc! { "$set": { "begin": place_document(begin) } };
         let done = write(self.heads.update_one(filter, update)).await?;
         if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
     }

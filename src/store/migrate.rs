@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use mongodb::Collection;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::{Collection, Database};
 
 use super::error::{command_code, read, write};
 use super::{Store, StoreError};
@@ -14,12 +14,15 @@ use crate::domain::ids::DepartmentName;
 use crate::domain::user::Rev;
 
 /// Every migration: its name and its text, in order.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("0001_collections", include_str!("../../migrations/0001_collections.json")),
     ("0002_indexes", include_str!("../../migrations/0002_indexes.json")),
     ("0003_barriers", include_str!("../../migrations/0003_barriers.json")),
     ("0004_points", include_str!("../../migrations/0004_points.json")),
+    ("0005_retention", include_str!("../../migrations/0005_retention.json")),
 ];
+/// Name of the record that stands while the database is rebuilt from targets.
+pub(super) const REBUILD: &str = "rebuild";
 /// How long a runner may stay silent before another one takes over.
 const LEASE_MILLIS: i64 = 30_000;
 /// How often a runner asks for the lock before it gives up.
@@ -32,34 +35,33 @@ impl Store {
     /// # Errors
     /// `StoreError::Migration` when an applied migration differs from the embedded one or is newer than this binary.
     pub async fn migrate(&self, default_policy: &Policy, now: Timestamp) -> Result<Vec<String>, StoreError> {
-        let migrations = self.database.collection::<Document>("migrations");
-        let holder = format!("{:032x}", rand::random::<u128>());
-        lock(&migrations, &holder).await?;
-        let outcome = self.apply_all(&migrations, &holder, default_policy, now).await;
-        let free = migrations.update_one(
-            doc! { "_id": "lock", "holder": &holder },
-            doc! { "$set": { "expires_at": mongodb::bson::DateTime::from_millis(0) } },
-        );
-        if let Err(error) = write(free).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "free the lock of migrations; it expires by itself"
-            );
-        }
+        let lock = Lock::take(&self.database).await?;
+        let outcome = async {
+            let fresh = self.apply_all(&lock, now, false).await?;
+            if !self.source().await?.has_users() {
+                self.mend_users().await?;
+            }
+            self.make_default(default_policy, now).await?;
+            Ok(fresh)
+        };
+        let outcome = outcome.await;
+        lock.free().await;
         outcome
     }
 
-    async fn apply_all(
+    /// Applies what is not applied yet. `rebuilding` is whoever rebuilds the database; others leave it alone meanwhile.
+    pub(super) async fn apply_all(
         &self,
-        migrations: &Collection<Document>,
-        holder: &str,
-        default_policy: &Policy,
+        lock: &Lock,
         now: Timestamp,
+        rebuilding: bool,
     ) -> Result<Vec<String>, StoreError> {
+        let migrations = &lock.migrations;
         let find = migrations.find(doc! { "_id": { "$ne": "lock" } });
         let applied: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
         let mut fresh = Vec::new();
-        for record in &applied {
+        let is_mark = |record: &Document| record.get_str("_id").is_ok_and(|name| name == REBUILD);
+        for record in applied.iter().filter(|record| !(rebuilding && is_mark(record))) {
             check_known(record)?;
         }
         for (name, text) in MIGRATIONS {
@@ -67,13 +69,17 @@ impl Store {
                 continue;
             }
             for command in commands_of(name, text)? {
-                renew(migrations, holder).await?;
+                lock.renew().await?;
                 self.apply(command).await?;
             }
             let record = doc! { "_id": name, "checksum": checksum(text), "applied_at": super::documents::date(now) };
             write(migrations.insert_one(record)).await?;
             fresh.push(name.to_owned());
         }
+        Ok(fresh)
+    }
+
+    async fn make_default(&self, default_policy: &Policy, now: Timestamp) -> Result<(), StoreError> {
         let department = Department {
             name: DepartmentName::default_department(),
             policy: default_policy.clone(),
@@ -89,7 +95,30 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        Ok(fresh)
+        Ok(())
+    }
+
+    /// Gives the users what the migrations gave them, after somebody dropped them: the collection, its validator, its
+    /// indexes. What is there already stays.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer, or refuses an index because of users that were written without it.
+    pub async fn mend_users(&self) -> Result<(), StoreError> {
+        const USERS: &str = "users";
+        for (name, text) in MIGRATIONS {
+            for command in commands_of(name, text)? {
+                if command.values().next().and_then(Bson::as_str) != Some(USERS) {
+                    continue;
+                }
+                // One that a write has made by accident has no validator.
+                let validator = command.get_document("validator").ok().cloned();
+                self.apply(command).await?;
+                if let Some(validator) = validator {
+                    self.apply(doc! { "collMod": USERS, "validator": validator }).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn apply(&self, command: Document) -> Result<(), StoreError> {
@@ -115,6 +144,13 @@ fn commands_of(name: &str, text: &str) -> Result<Vec<Document>, StoreError> {
 /// Refuses an applied migration that this binary does not have, or has with another text.
 fn check_known(record: &Document) -> Result<(), StoreError> {
     let name = record.get_str("_id").unwrap_or_default();
+    if name == REBUILD {
+        return Err(StoreError::Migration(
+            "The database is being rebuilt from targets, and that has not ended; run the same `rollkeeper vault restore` \
+             again until it has."
+                .to_owned(),
+        ));
+    }
     let Some((_, text)) = MIGRATIONS.iter().find(|(known, _)| *known == name) else {
         return Err(StoreError::Migration(format!(
             "The database has the migration {name}, which this version does not know; run a newer rollkeeper."
@@ -128,32 +164,59 @@ fn check_known(record: &Document) -> Result<(), StoreError> {
     )))
 }
 
-/// Takes the lock by compare-and-set on the server's clock; waits for another runner.
-async fn lock(migrations: &Collection<Document>, holder: &str) -> Result<(), StoreError> {
-    let free = doc! { "_id": "lock", "expires_at": mongodb::bson::DateTime::from_millis(0) };
-    match write(migrations.insert_one(free)).await {
-        Ok(_) | Err(StoreError::Taken(_)) => {}
-        Err(error) => return Err(error),
+/// The right to change the schema; one runner has it at a time, and loses it when it stays silent.
+#[derive(Debug)]
+pub(super) struct Lock {
+    migrations: Collection<Document>,
+    holder: String,
+}
+
+impl Lock {
+    /// Takes the lock by compare-and-set on the server's clock; waits for another runner.
+    pub(super) async fn take(database: &Database) -> Result<Self, StoreError> {
+        let migrations = database.collection::<Document>("migrations");
+        let lock = Self { migrations, holder: format!("{:032x}", rand::random::<u128>()) };
+        let free = doc! { "_id": "lock", "expires_at": mongodb::bson::DateTime::from_millis(0) };
+        match write(lock.migrations.insert_one(free)).await {
+            Ok(_) | Err(StoreError::Taken(_)) => {}
+            Err(error) => return Err(error),
+        }
+        for _ in 0..LOCK_TRIES {
+            let expired = doc! { "_id": "lock", "$expr": { "$lt": ["$expires_at", "$$NOW"] } };
+            if lock.hold(expired).await? {
+                return Ok(lock);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Err(StoreError::Migration(
+            "Another replica is migrating and has not ended within a minute; try again.".to_owned(),
+        ))
     }
-    for _ in 0..LOCK_TRIES {
-        let expired = doc! { "_id": "lock", "$expr": { "$lt": ["$expires_at", "$$NOW"] } };
-        if take(migrations, expired, holder).await? {
+
+    async fn renew(&self) -> Result<(), StoreError> {
+        if self.hold(doc! { "_id": "lock", "holder": &self.holder }).await? {
             return Ok(());
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        Err(StoreError::Migration("Another replica took the migration over, because this one was too slow.".to_owned()))
     }
-    Err(StoreError::Migration("Another replica is migrating and has not ended within a minute; try again.".to_owned()))
-}
 
-async fn renew(migrations: &Collection<Document>, holder: &str) -> Result<(), StoreError> {
-    if take(migrations, doc! { "_id": "lock", "holder": holder }, holder).await? {
-        return Ok(());
+    async fn hold(&self, filter: Document) -> Result<bool, StoreError> {
+        let until = doc! { "$add": ["$$NOW", LEASE_MILLIS] };
+        let update = vec![doc! { "$set": { "holder": &self.holder, "expires_at": until } }];
+        Ok(write(self.migrations.update_one(filter, update)).await?.matched_count == 1)
     }
-    Err(StoreError::Migration("Another replica took the migration over, because this one was too slow.".to_owned()))
-}
 
-async fn take(migrations: &Collection<Document>, filter: Document, holder: &str) -> Result<bool, StoreError> {
-    let until = doc! { "$add": ["$$NOW", LEASE_MILLIS] };
-    let update = vec![doc! { "$set": { "holder": holder, "expires_at": until } }];
-    Ok(write(migrations.update_one(filter, update)).await?.matched_count == 1)
+    /// Gives the lock back.
+    pub(super) async fn free(self) {
+        let free = self.migrations.update_one(
+            doc! { "_id": "lock", "holder": &self.holder },
+            doc! { "$set": { "expires_at": mongodb::bson::DateTime::from_millis(0) } },
+        );
+        if let Err(error) = write(free).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "free the lock of migrations; it expires by itself"
+            );
+        }
+    }
 }

@@ -5,13 +5,17 @@
 
 pub mod backups;
 pub mod barriers;
+pub mod condemned;
 pub mod departments;
 mod documents;
 pub mod error;
 pub mod fences;
 pub mod heads;
 pub mod job_changes;
+pub mod kept;
+mod lost_heads;
 pub mod migrate;
+pub mod rebuild;
 pub mod repository;
 pub mod restore_batches;
 pub mod restore_elsewhere;
@@ -55,6 +59,10 @@ pub struct Store {
     pub departments: departments::Departments,
     /// Backup jobs and the catalogue of backups.
     pub backups: backups::Backups,
+    /// Backups as retention sees them.
+    pub kept: kept::Kept,
+    /// Names that nothing may refer to any more.
+    pub condemned: condemned::Condemned,
     /// Sync barriers.
     pub barriers: barriers::Barriers,
     /// Restore jobs.
@@ -79,6 +87,8 @@ impl Store {
             users: users::Users::new(&database),
             departments: departments::Departments::new(&database),
             backups: backups::Backups::new(&database),
+            kept: kept::Kept::new(&database),
+            condemned: condemned::Condemned::new(&database),
             barriers: barriers::Barriers::new(&database),
             restores: restores::Restores::new(&database),
             restore_batches: restore_batches::RestoreBatches::new(&database),
@@ -147,18 +157,24 @@ impl Store {
         error::read_within(Duration::from_secs(1), self.database.run_command(doc! { "ping": 1 })).await.map(drop)
     }
 
-    /// What the change streams of this database come from.
+    /// What the change streams of this database come from, with or without users.
     ///
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn source(&self) -> Result<Source, StoreError> {
-        source_of(&self.database).await
+        present_source(&self.database).await
     }
 }
 
-/// What the change streams of a database come from. Reading it needs the role `clusterMonitor`.
+/// What the change streams of a database come from.
 async fn source_of(database: &Database) -> Result<Source, StoreError> {
-    let corrupt = |reason: &str| StoreError::Corrupt { collection: "users", reason: reason.to_owned() };
+    let reason = "the collection does not exist; run `rollkeeper migrate`".to_owned();
+    let source = present_source(database).await?;
+    if source.has_users() { Ok(source) } else { Err(StoreError::Corrupt { collection: "users", reason }) }
+}
+
+/// The same, also while there are no users. Reading it needs the role `clusterMonitor`.
+async fn present_source(database: &Database) -> Result<Source, StoreError> {
     let admin = database.client().database("admin");
     let reply = error::read(admin.run_command(doc! { "replSetGetConfig": 1 })).await?;
     let settings = reply.get_document("config").and_then(|config| config.get_document("settings"));
@@ -175,6 +191,6 @@ async fn source_of(database: &Database) -> Result<Source, StoreError> {
             mongodb::bson::Bson::Binary(binary) => Some(hex::encode(&binary.bytes)),
             _ => None,
         })
-        .ok_or_else(|| corrupt("the collection does not exist; run `rollkeeper migrate`"))?;
+        .unwrap_or_default();
     Ok(Source { replica_set_id: replica_set_id.to_hex(), users_uuid: uuid })
 }

@@ -102,6 +102,21 @@ impl Windows {
         self.one(filter, order).await
     }
 
+    /// The oldest complete backup of a timeline at or after a sequence.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn oldest_from(
+        &self,
+        department: &DepartmentName,
+        timeline: Timeline,
+        from: Sequence,
+    ) -> Result<Option<BackupContent>, StoreError> {
+        let mut filter = complete(department, timeline);
+        filter.insert("content.sequence", doc! { "$gte": from.0 });
+        self.one(filter, doc! { "content.sequence": 1 }).await
+    }
+
     async fn one(&self, filter: Document, sort: Document) -> Result<Option<BackupContent>, StoreError> {
         let find = self.backups.find(filter).sort(sort).limit(1);
         let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;

@@ -3,8 +3,10 @@
 //! Rules: an object is written once and never changed; a write is durable when the store says so after syncing file and
 //! folder; `layout` spells every object path.
 
+pub mod aged;
 pub mod error;
 pub mod layout;
+mod listing;
 pub mod target;
 
 use std::collections::BTreeSet;

@@ -32,7 +32,7 @@ const IN_FLIGHT_MAX: usize = 8;
 #[derive(Debug)]
 pub struct Target {
     name: TargetName,
-    store: Arc<dyn ObjectStore>,
+    pub(super) store: Arc<dyn ObjectStore>,
     /// The directory of a file target; it must be there before anything is done in it.
     root: Option<PathBuf>,
     timeout: Duration,
@@ -43,7 +43,7 @@ pub struct Target {
 
 /// What an operation does to the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+pub(super) enum Act {
     Read,
     Write,
 }
@@ -84,7 +84,7 @@ impl Target {
     }
 
     /// Whether the last operation got no answer.
-    pub(super) fn hangs(&self) -> bool {
+    pub fn hangs(&self) -> bool {
         matches!(self.locked().state, TargetState::Down | TargetState::Slow)
     }
 
@@ -175,7 +175,7 @@ impl Target {
 
     /// Runs one operation with permit and time limit, and notes what it says about the target.
     #[expect(clippy::disallowed_methods, reason = "a hung operation must keep its permit after its caller has left")]
-    async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         act: Act,
         path: &str,

@@ -17,6 +17,7 @@ use crate::domain::backup::{Backup, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::copies::Copy;
 use crate::domain::epoch::Executor;
+use crate::store::backups::Made;
 
 /// How often the queue is looked at without a poke.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -71,12 +72,18 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     leading.check()?;
     let parts = &leading.parts;
     let started = parts.clock.now();
+    // Both at once: a position of before a gap is none of the timeline after it.
+    let (timeline, restarts) = {
+        let head = leading.head.lock().await;
+        (head.timeline, leading.follower.restarts())
+    };
     let marker = parts.store.backups.take(&leading.leadership, &backup.id, started).await?;
-    let position = leading.unless_ended(leading.follower.position_of(&marker)).await??;
-    let timeline = leading.head.lock().await.timeline;
+    let position = leading.unless_ended(leading.follower.position_of(&marker, restarts)).await??;
     let previous = parts.store.backups.newest_complete(&leading.leadership.department).await?;
+    let previous = without_condemned(leading, previous).await?;
     archive::until(leading, position.sequence).await?;
-    let Captured { content, copies } = capture(leading, &backup, timeline, &position, previous.as_ref()).await?;
+    let Captured { content, copies, chunks } =
+        capture(leading, &backup, timeline, &position, previous.as_ref()).await?;
 
     leading.check()?;
     backup.state = BackupState::Complete;
@@ -85,14 +92,27 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     backup.started_at = Some(started);
     backup.content = Some(content.clone());
     backup.finished_at = Some(parts.clock.now());
-    let told = word::tell(&leading.repository, &parts.targets, timeline, &backup, &copies).await;
+    let department = parts.store.departments.get(&leading.leadership.department).await?;
+    let about = department.as_ref();
+    let told = word::tell(&leading.repository, &parts.targets, timeline, &backup, about, &copies).await;
     let copies = told.map_err(|error| failed_with(error.into(), copies))?;
 
     leading.check()?;
     let now = parts.clock.now();
-    parts.store.backups.complete(&leading.leadership, &backup.id, &content, &copies, now).await?;
+    let made = Made { content, copies, chunks };
+    parts.store.backups.complete(&leading.leadership, &backup.id, &made, now).await?;
+    let content = &made.content;
     info!(backup.id = %backup.id, records = content.records, sequence = content.sequence.0, "the backup is complete");
     Ok(())
+}
+
+/// The last backup, unless the snapshot that it begins with is being deleted: then the records are scanned.
+async fn without_condemned(leading: &Leading, previous: Option<Backup>) -> Result<Option<Backup>, Halt> {
+    let base = previous.as_ref().and_then(|previous| Some(previous.content.as_ref()?.base.snapshot.clone()));
+    let condemned = &leading.parts.store.condemned;
+    let names: Vec<String> = base.into_iter().collect();
+    let going = condemned.among(&leading.leadership.department, &names).await?;
+    Ok(previous.filter(|_| going.is_empty()))
 }
 
 fn failed_with(halt: Halt, copies: Vec<Copy>) -> Halt {

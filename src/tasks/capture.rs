@@ -13,9 +13,8 @@ use super::halt::Halt;
 use super::leader::Leading;
 use crate::backup::journal;
 use crate::backup::journal_read::{JournalPlace, Point};
-use crate::backup::manifest::Manifest;
 use crate::backup::require_quorum;
-use crate::backup::state::State;
+use crate::backup::state::{Piece, State};
 use crate::backup::write::{SnapshotOf, SnapshotWriter};
 use crate::backup::{BackupError, Snapshot};
 use crate::domain::backup::{Backup, BackupContent, BackupProgress, Base};
@@ -24,7 +23,6 @@ use crate::domain::cause::Cause;
 use crate::domain::copies::{Copy, CopyState};
 use crate::domain::history::{Position, Sequence, Timeline};
 use crate::domain::ids::{BackupId, TargetName};
-use crate::domain::user::User;
 use crate::targets::layout::ObjectPath;
 
 /// How often the progress of a running backup is written.
@@ -35,6 +33,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct Captured {
     pub(super) content: BackupContent,
     pub(super) copies: Vec<Copy>,
+    /// Paths of the chunks of a new snapshot.
+    pub(super) chunks: Vec<String>,
 }
 
 /// The backup that is being made.
@@ -113,7 +113,7 @@ impl Capture<'_> {
         require_quorum(&place.targets, &failures)?;
         let grown = self.position.balance - last.balance;
         let records = last.records.saturating_add_signed(grown);
-        Ok(Captured { content: self.content(last.base.clone(), records), copies })
+        Ok(Captured { content: self.content(last.base.clone(), records), copies, chunks: Vec::new() })
     }
 
     /// A new snapshot out of the last one and the journal after it; no record is read.
@@ -123,13 +123,13 @@ impl Capture<'_> {
         let path = ObjectPath::from_stored(last.base.snapshot.clone());
         let opening = async {
             let base = Snapshot::open(&place.repository, &place.targets, &path).await?;
-            let (manifest, from) = (base.manifest().clone(), base.manifest().point());
-            let state = State::at(place, Some((base, from)), self.point()).await?;
-            Ok::<_, BackupError>((manifest, state))
+            let from = base.manifest().point();
+            let state = State::at(place, Some((base.clone(), from)), self.point()).await?;
+            Ok::<_, BackupError>((base, state))
         };
-        let (manifest, state) = self.leading.unless_ended(opening).await??;
+        let (base, state) = self.leading.unless_ended(opening).await??;
         let records = last.records.saturating_add_signed(self.position.balance - last.balance);
-        let captured = self.snapshot(state.users(None), records, Some(&manifest)).await?;
+        let captured = self.snapshot(state.pieces(), records, Some(&base)).await?;
         if captured.content.records != records {
             warn!(folded = captured.content.records, counted = records, "the snapshot has another number of records");
         }
@@ -143,14 +143,15 @@ impl Capture<'_> {
         let total = parts.store.users.count(department).await?;
         let cursors = parts.config.backup.scan_cursors;
         let records = parts.store.users.scan_at(department, self.position.cluster_time, cursors);
-        self.snapshot(records.map(|batch| batch.map_err(BackupError::from)), total, None).await
+        let pieces = records.map(|batch| batch.map(Piece::Users).map_err(BackupError::from));
+        self.snapshot(pieces, total, None).await
     }
 
     async fn snapshot(
         &self,
-        records: impl Stream<Item = Result<Vec<User>, BackupError>> + Send,
+        pieces: impl Stream<Item = Result<Piece, BackupError>> + Send,
         records_total: u64,
-        previous: Option<&Manifest>,
+        previous: Option<&Snapshot>,
     ) -> Result<Captured, Halt> {
         let parts = &self.leading.parts;
         let (progress, reported) = watch::channel(BackupProgress { records_total, ..BackupProgress::default() });
@@ -170,9 +171,11 @@ impl Capture<'_> {
             progress.send_replace(BackupProgress { records_total, ..done });
         };
         let written = tokio::select! {
-            written = writer.write(&of, records, previous, &self.leading.ended, report) => written?,
+            written = writer.write(&of, pieces, previous, &self.leading.ended, report) => written?,
             halt = report_progress(self.leading, self.id, reported) => return Err(halt),
         };
+        let manifest = &written.manifest;
+        let chunks = manifest.chunks.iter().map(|chunk| manifest.chunk_path(chunk).to_string()).collect();
         let base = Base {
             snapshot: written.path.as_str().to_owned(),
             sequence: self.position.sequence,
@@ -182,7 +185,7 @@ impl Capture<'_> {
             root: written.manifest.root,
         };
         let records = base.records;
-        Ok(Captured { content: self.content(base, records), copies: written.copies })
+        Ok(Captured { content: self.content(base, records), copies: written.copies, chunks })
     }
 
     fn content(&self, base: Base, records: u64) -> BackupContent {

@@ -3,6 +3,7 @@
 //! Rule: what a target is said to hold is looked at now and then, so that an emptied or replaced disk is noticed.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,10 +12,11 @@ use tracing::{debug, info, warn};
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
 use super::level;
-use crate::backup::{BackupError, repair};
+use crate::backup::journal_read::JournalPlace;
+use crate::backup::{BackupError, journal, repair};
 use crate::domain::backup::Backup;
 use crate::domain::cause::{Cause, chain};
-use crate::domain::copies::CopyState;
+use crate::domain::copies::{Copy, CopyState};
 use crate::domain::history::JournalCopy;
 use crate::domain::ids::TargetName;
 use crate::targets::Target;
@@ -86,9 +88,11 @@ async fn notice_loss(leading: &Leading) -> Result<(), Halt> {
 async fn catch_up(leading: &Leading) -> Result<(), Halt> {
     let department = &leading.leadership.department;
     let mut round = Round::default();
-    for mut backup in leading.parts.store.backups.owing(department, ROUND_MAX).await? {
+    let targets: Vec<TargetName> = leading.parts.targets.iter().map(|target| target.name().clone()).collect();
+    for mut backup in leading.parts.store.backups.owing(department, &targets, ROUND_MAX).await? {
         leading.check()?;
         let before = backup.copies.clone();
+        backup.copies.extend(new_targets(&backup, &targets));
         round.bring(leading, &mut backup).await;
         if backup.copies != before {
             leading.check()?;
@@ -96,6 +100,19 @@ async fn catch_up(leading: &Leading) -> Result<(), Halt> {
         }
     }
     Ok(())
+}
+
+/// The copies that targets owe which the configuration did not have when the backup was made.
+fn new_targets(backup: &Backup, targets: &[TargetName]) -> Vec<Copy> {
+    let known = |target: &&TargetName| backup.copies.iter().any(|copy| copy.target == **target);
+    let cause = || Some(Cause::new("new_target", "The target was added later; its copy is brought there."));
+    let owed = |target: &TargetName| Copy {
+        target: target.clone(),
+        state: CopyState::Owed,
+        verified_at: None,
+        cause: cause(),
+    };
+    targets.iter().filter(|target| !known(target)).map(owed).collect()
 }
 
 /// What is known after some backups of one round.
@@ -133,7 +150,7 @@ impl Round {
     }
 
     /// Snapshot, journal, words: each after what it refers to.
-    async fn bring_one(&mut self, leading: &Leading, backup: &Backup, target: &Target) -> Result<(), BackupError> {
+    async fn bring_one(&mut self, leading: &Leading, backup: &Backup, target: &Arc<Target>) -> Result<(), BackupError> {
         let Some(content) = &backup.content else { return Ok(()) };
         let (repository, targets) = (&leading.repository, &leading.parts.targets);
         let whole = (target.name().clone(), content.base.snapshot.clone());
@@ -141,9 +158,22 @@ impl Round {
             repair::bring_snapshot(repository, targets, &content.base, target).await?;
             self.whole.insert(whole);
         }
-        let journal = leading.head.lock().await.journal_through(target.name());
+        let (journal, timeline) = {
+            let head = leading.head.lock().await;
+            (head.journal_through(target.name()), head.timeline)
+        };
         if journal < Some(content.sequence) {
             return Err(BackupError::Behind(target.name().to_string()));
+        }
+        if content.timeline != timeline {
+            // Of an older timeline a target is brought what there is, which need not be all.
+            let place = JournalPlace {
+                repository: repository.clone(),
+                targets: targets.only(target),
+                department: backup.department.clone(),
+                timeline: content.timeline,
+            };
+            journal::verify_backup(place, content).await?;
         }
         repair::bring_words(repository, targets, backup, target).await
     }

@@ -1,111 +1,141 @@
-//! Follows the change stream of a department: counts its changes into sequence and chain, hands them to the archiver, and
-//! wakes the other tasks.
+//! Keeps a department in the change stream of its replica, and says what becomes of its history when that breaks.
 //!
 //! Rule: the order of events is the truth, and a break of the stream is a gap with a cause, never silence.
-
-use std::time::Duration;
 
 use tracing::warn;
 
 use super::Parts;
 use super::archive;
 use super::halt::Halt;
+use super::lane::Left;
 use super::leader::{Leading, RETRY_AFTER};
+use super::stream::Hub;
 use crate::domain::cause::chain;
 use crate::domain::epoch::Leadership;
 use crate::domain::history::Head;
-use crate::store::tail::{TailEvent, TailKind, TailStart, TailStream};
 
-/// How long a step of the change stream may take at first.
-const PATIENCE_FIRST: Duration = Duration::from_secs(5);
-/// Twice as long after each step that took longer, up to this.
-const PATIENCE_MAX: Duration = Duration::from_mins(10);
-/// Change lines in memory, in segments, before the stream is read no further.
-const SEGMENTS_WAITING_MAX: usize = 4;
+/// The cause of a gap whose heads are gone as well.
+const DATABASE_DROPPED: &str = "database_dropped";
 
 /// Takes the head for a new leadership; a history that comes from elsewhere starts a new timeline.
 pub(super) async fn take_head(parts: &Parts, leadership: &Leadership) -> Result<Head, Halt> {
     let source = parts.store.source().await?;
     let head = parts.store.heads.take(leadership, &source).await?;
-    if head.source == source {
+    // Its gap is recorded; `until_users` goes on from there.
+    let waits = !head.source.has_users() && head.source.replica_set_id == source.replica_set_id;
+    if head.source == source || waits {
         return Ok(head);
     }
     warn!("the replica set or the users collection is another one: the history starts a new timeline");
+    let cause = if source.has_users() { "source_changed" } else { "collection_dropped" };
     let now = parts.clock.now();
-    Ok(parts.store.heads.rebase(leadership, &source, "source_changed", now).await?)
+    Ok(parts.store.heads.rebase(leadership, &source, cause, now).await?)
 }
 
 /// Follows until the leadership ends.
-pub(super) async fn run(leading: Leading) {
-    let mut patience = PATIENCE_FIRST;
+pub(super) async fn run(leading: Leading, hub: Hub) {
+    let mut asked = false;
     loop {
         let outcome = tokio::select! {
             () = leading.ended.cancelled() => return,
-            outcome = follow(&leading, &mut patience) => outcome,
+            outcome = follow(&leading, &hub, &mut asked) => outcome,
         };
-        patience = (patience * 2).min(PATIENCE_MAX);
         match outcome {
+            Ok(()) => continue,
             Err(Halt::Ended) => return leading.give_up(),
             Err(Halt::Later(reason)) => warn!(reason, "follow the changes: tried again"),
             Err(halt) => warn!(?halt, "follow the changes: tried again"),
-            Ok(()) => {}
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
 }
 
-async fn follow(leading: &Leading, patience: &mut Duration) -> Result<(), Halt> {
-    let mut stream = open(leading, *patience).await?;
-    let segment_bytes = leading.parts.config.backup.segment_bytes;
-    loop {
-        leading.follower.until_below(segment_bytes * SEGMENTS_WAITING_MAX).await;
-        let event = stream.next(*patience).await?;
-        *patience = PATIENCE_FIRST;
-        if let TailKind::Broken(cause) = event.kind {
-            return rebase(leading, cause).await;
-        }
-        leading.follower.take_in(&leading.repository, &event);
-        wake(leading, &event);
-        if leading.follower.waiting() >= segment_bytes {
+/// Stays in the stream until the department has to leave it, and until it may come back.
+async fn follow(leading: &Leading, hub: &Hub, asked: &mut bool) -> Result<(), Halt> {
+    until_users(leading).await?;
+    let place = hub.join(leading)?;
+    // Told nothing, it has left before the stream was open.
+    if place.opened.await.is_ok() && !*asked {
+        // Whatever was asked before the stream was open is found by looking now, barriers in their place of the stream.
+        leading.parts.store.barriers.ask_again(&leading.leadership).await?;
+        leading.pokes.backups.notify_one();
+        leading.pokes.restores.notify_one();
+        *asked = true;
+    }
+    match place.left.await {
+        Ok(Left::Full) => {
             leading.pokes.archive.notify_one();
+            leading.follower.until_below(leading.parts.config.backup.segment_bytes).await;
+            Ok(())
         }
+        Ok(Left::Broken(cause)) => {
+            *asked = false;
+            rebase(leading, cause).await?;
+            leading.pokes.schedule.notify_one();
+            Ok(())
+        }
+        Err(_) => Err(Halt::Later("the change stream was given up".to_owned())),
     }
 }
 
-async fn open(leading: &Leading, patience: Duration) -> Result<TailStream, Halt> {
-    let position = leading.follower.position();
-    let start = match position.token {
-        Some(token) => TailStart::After(token),
-        None => TailStart::At(position.cluster_time),
-    };
-    let stream = leading.parts.store.tail.open(&leading.leadership.department, &start, patience).await?;
-    // Whatever was asked before the stream was open is found by looking now, barriers in their place of the stream.
-    leading.parts.store.barriers.ask_again(&leading.leadership).await?;
-    leading.pokes.backups.notify_one();
-    leading.pokes.restores.notify_one();
-    Ok(stream)
-}
-
-fn wake(leading: &Leading, event: &TailEvent) {
-    match event.kind {
-        TailKind::Backup { .. } => {
-            leading.pokes.backups.notify_one();
-            leading.pokes.restores.notify_one();
-        }
-        TailKind::Restore => leading.pokes.restores.notify_one(),
-        TailKind::Barrier(_) => leading.pokes.archive.notify_one(),
-        TailKind::Department => leading.pokes.schedule.notify_one(),
-        TailKind::User(_) | TailKind::Other | TailKind::Idle | TailKind::Broken(_) => {}
-    }
-}
-
-/// The stream is over for good: archives what came before, records the gap and starts a new timeline.
+/// The history cannot go on: archives what came before, records the gap and starts a new timeline.
 async fn rebase(leading: &Leading, cause: &'static str) -> Result<(), Halt> {
     warn!(cause, "the change stream broke: the history starts a new timeline");
-    archive::until(leading, leading.follower.position().sequence).await?;
+    loop {
+        match try_rebase(leading, cause).await {
+            Err(Halt::Ended) => return Err(Halt::Ended),
+            Err(halt) => warn!(?halt, cause, "record the gap: tried again"),
+            Ok(()) => break,
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+    Ok(())
+}
+
+/// Waits while there are no users, after their gap was recorded; then the timeline goes on with the new collection.
+async fn until_users(leading: &Leading) -> Result<(), Halt> {
+    if leading.head.lock().await.source.has_users() {
+        return Ok(());
+    }
+    warn!("there is no users collection: `rollkeeper migrate` makes it again");
+    let store = &leading.parts.store;
+    let source = loop {
+        let source = store.source().await?;
+        if source.has_users() {
+            break source;
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    };
+    mend_users(leading).await;
+    leading.check()?;
+    let mut head = leading.head.lock().await;
+    *head = store.heads.settle(&leading.leadership, &source).await?;
+    leading.follower.restart(head.position.clone());
+    leading.pokes.schedule.notify_one();
+    Ok(())
+}
+
+/// Users that were made again may lack what guards them, above all the indexes that make ids and names unique.
+async fn mend_users(leading: &Leading) {
+    if let Err(error) = leading.parts.store.mend_users().await {
+        warn!(error = chain(&error), "give the users their validator and indexes: run `rollkeeper migrate`");
+    }
+}
+
+async fn try_rebase(leading: &Leading, cause: &'static str) -> Result<(), Halt> {
+    if cause == DATABASE_DROPPED {
+        let head = leading.head.lock().await;
+        leading.check()?;
+        leading.parts.store.heads.put_back(&leading.leadership, &head).await?;
+    }
+    // Never into a transaction: what was seen of one that is not whole is forgotten.
+    archive::until(leading, leading.follower.cut().sequence).await?;
     leading.check()?;
     let parts = &leading.parts;
-    let source = parts.store.source().await.map_err(|error| Halt::Later(chain(&error)))?;
+    let source = parts.store.source().await?;
+    if source.has_users() {
+        mend_users(leading).await;
+    }
     let now = parts.clock.now();
     let mut head = leading.head.lock().await;
     *head = parts.store.heads.rebase(&leading.leadership, &source, cause, now).await?;

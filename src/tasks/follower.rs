@@ -18,6 +18,8 @@ use crate::store::tail::{TailEvent, TailKind};
 
 /// Markers that are remembered; a backup asks for its own within moments.
 const MARKERS_MAX: usize = 64;
+/// Bytes of lines in memory, in segments, before the stream brings no more.
+const SEGMENTS_WAITING_MAX: usize = 4;
 /// Longest wait for a marker: past this the stream is stuck, and the backup is tried anew.
 const MARKER_WAIT_MAX: Duration = Duration::from_mins(1);
 
@@ -44,6 +46,8 @@ struct State {
     cut_bytes: usize,
     markers: VecDeque<(String, Position)>,
     barriers: Vec<(BarrierId, Sequence)>,
+    /// How often it was started anew.
+    restarts: u64,
 }
 
 impl State {
@@ -57,6 +61,7 @@ impl State {
             cut_bytes: 0,
             markers: VecDeque::new(),
             barriers: Vec::new(),
+            restarts: 0,
         }
     }
 
@@ -91,11 +96,31 @@ impl Follower {
         self.lock().position.clone()
     }
 
+    /// The last place that is not inside a transaction.
+    pub(super) fn cut(&self) -> Position {
+        self.lock().cut.clone()
+    }
+
+    /// Whatever transaction was open is whole.
+    pub(super) fn settle(&self) {
+        let mut state = self.lock();
+        state.transaction = None;
+        state.cut_here();
+    }
+
     /// Goes on from a new timeline. What was followed before has been archived.
     pub(super) fn restart(&self, position: Position) {
-        *self.lock() = State::at(position);
+        {
+            let mut state = self.lock();
+            *state = State { restarts: state.restarts + 1, ..State::at(position) };
+        }
         self.moved.notify_waiters();
         self.taken.notify_waiters();
+    }
+
+    /// How often it was started anew: positions of before and after do not belong together.
+    pub(super) fn restarts(&self) -> u64 {
+        self.lock().restarts
     }
 
     /// Takes an event in.
@@ -158,7 +183,12 @@ impl Follower {
         self.lock().cut_bytes
     }
 
-    /// Waits while so many bytes or more could be taken, so that a slow target makes lag and not memory grow.
+    /// Whether so much waits that the stream should bring no more: a slow target makes lag, and memory does not grow.
+    pub(super) fn is_full(&self, segment_bytes: usize) -> bool {
+        self.waiting() >= segment_bytes.saturating_mul(SEGMENTS_WAITING_MAX)
+    }
+
+    /// Waits while so many bytes or more could be taken.
     pub(super) async fn until_below(&self, bytes: usize) {
         loop {
             let taken = self.taken.notified();
@@ -186,23 +216,28 @@ impl Follower {
         self.lock().barriers.retain(|(id, _)| !ids.contains(id));
     }
 
-    /// The position of a marker, as soon as the stream has shown it.
-    pub(super) async fn position_of(&self, marker: &str) -> Result<Position, Halt> {
+    /// The position of a marker, as soon as the stream has shown it; none after it was started anew once more than
+    /// `restarts` times, since then it may never show it.
+    pub(super) async fn position_of(&self, marker: &str, restarts: u64) -> Result<Position, Halt> {
         let found = async {
             loop {
                 let moved = self.moved.notified();
-                let position = {
+                {
                     let state = self.lock();
-                    state.markers.iter().find(|(seen, _)| seen == marker).map(|(_, position)| position.clone())
-                };
-                if let Some(position) = position {
-                    return position;
+                    if state.restarts != restarts {
+                        return None;
+                    }
+                    if let Some((_, position)) = state.markers.iter().find(|(seen, _)| seen == marker) {
+                        return Some(position.clone());
+                    }
                 }
                 moved.await;
             }
         };
-        tokio::time::timeout(MARKER_WAIT_MAX, found)
-            .await
-            .map_err(|_| Halt::Later("the change stream did not show the marker of the backup".to_owned()))
+        match tokio::time::timeout(MARKER_WAIT_MAX, found).await {
+            Ok(Some(position)) => Ok(position),
+            Ok(None) => Err(Halt::Later("the history started a new timeline meanwhile".to_owned())),
+            Err(_) => Err(Halt::Later("the change stream did not show the marker of the backup".to_owned())),
+        }
     }
 }

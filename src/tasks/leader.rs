@@ -10,7 +10,8 @@ use tracing::{Instrument, info, info_span, warn};
 use super::Parts;
 use super::follower::Follower;
 use super::halt::Halt;
-use super::{archive, backups, catch_up, follow, restores, schedule};
+use super::stream::Hub;
+use super::{archive, backups, catch_up, follow, prune, restores, schedule};
 use crate::backup::Repository;
 use crate::cluster::{Claim, Lease, Verdict};
 use crate::domain::cause::{Cause, chain};
@@ -48,6 +49,8 @@ pub(super) struct Pokes {
     pub(super) restores: Notify,
     pub(super) schedule: Notify,
     pub(super) catch_up: Notify,
+    pub(super) prune: Notify,
+    pub(super) settle: Notify,
 }
 
 impl Leading {
@@ -84,18 +87,18 @@ impl Leading {
 }
 
 /// Leads a department from a won election until the leadership ends.
-pub(super) async fn lead(parts: Parts, claim: Claim) {
+pub(super) async fn lead(parts: Parts, hub: Hub, claim: Claim) {
     let leadership = claim.leadership.clone();
     let span = info_span!("lead", department = %leadership.department, epoch = %leadership.epoch);
     let cluster = parts.cluster.clone();
-    let led = work(parts, claim).instrument(span).await;
+    let led = work(parts, hub, claim).instrument(span).await;
     if led {
         cluster.released(&leadership);
     }
 }
 
 /// Whether the leadership was taken up; then it has to be released.
-async fn work(parts: Parts, claim: Claim) -> bool {
+async fn work(parts: Parts, hub: Hub, claim: Claim) -> bool {
     let Claim { leadership, zxid, lease, ended, verdict } = claim;
     let answer = tokio::select! {
         () = ended.cancelled() => Verdict::Unavailable,
@@ -111,7 +114,7 @@ async fn work(parts: Parts, claim: Claim) -> bool {
         opened = open(&parts, &leadership, &lease, &ended) => opened.ok(),
     };
     if let Some(leading) = opened {
-        run_tasks(&leading).await;
+        run_tasks(&leading, hub).await;
     }
     info!("no longer leads the department");
     true
@@ -172,16 +175,17 @@ async fn open(
 }
 
 /// Runs every task until the leadership ends; a task that dies ends the leadership, and another replica goes on.
-async fn run_tasks(leading: &Leading) {
+async fn run_tasks(leading: &Leading, hub: Hub) {
     let tracker = tokio_util::task::TaskTracker::new();
     let span = tracing::Span::current();
     let tasks = [
-        tracker.spawn(follow::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(follow::run(leading.clone(), hub).instrument(span.clone())),
         tracker.spawn(archive::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(schedule::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(backups::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(restores::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(catch_up::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(prune::run(leading.clone()).instrument(span.clone())),
     ];
     let _ = futures::future::select_all(tasks).await;
     leading.give_up();

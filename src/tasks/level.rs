@@ -10,7 +10,7 @@ use tracing::debug;
 use super::archive::moved;
 use super::halt::Halt;
 use super::leader::Leading;
-use crate::backup::journal;
+use crate::backup::journal::{self, Lacking};
 use crate::domain::cause::chain;
 use crate::domain::history::{Head, JournalCopy, Sequence};
 use crate::targets::Target;
@@ -41,11 +41,12 @@ async fn level(leading: &Leading, target: &Target) -> Result<(), Halt> {
         };
         let wanted = guard.as_deref().unwrap_or(&seen);
         let through = wanted.position.sequence;
-        let range = (wanted.journal_through(target.name()).unwrap_or(Sequence(0)), through);
+        let after = wanted.journal_through(target.name()).unwrap_or(Sequence(0));
+        let lacking = Lacking { after, begin: sure_after(wanted), through };
         let timelines = 1..=wanted.timeline.0;
         let department = &leading.leadership.department;
         let (repository, targets) = (&leading.repository, &leading.parts.targets);
-        let brought = journal::catch_up(repository, targets, department, timelines, range, target);
+        let brought = journal::catch_up(repository, targets, department, timelines, lacking, target);
         match tokio::time::timeout(within, brought).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -62,6 +63,13 @@ async fn level(leading: &Leading, target: &Target) -> Result<(), Halt> {
         leading.pokes.archive.notify_one();
     }
     Ok(())
+}
+
+/// What lies at or before this may have holes: retention dropped it, or a database was rebuilt from what was left.
+fn sure_after(head: &Head) -> Sequence {
+    let gap = head.gaps.last().map(|gap| gap.after);
+    let begin = head.begin.filter(|begin| begin.timeline == head.timeline).map(|begin| begin.sequence);
+    gap.max(begin).unwrap_or(Sequence(0))
 }
 
 /// Records how far targets hold the journal.

@@ -1,5 +1,5 @@
 //! What a leader runs, for each department that it leads: follow the changes, keep the schedule, take backups, carry
-//! out restores, catch up owed copies.
+//! out restores, catch up owed copies, prune.
 //!
 //! Rules: a task takes no input but the state in MongoDB, so a crash, a restart and a new leader use the same path as
 //! the happy case; the lease is asked before every step; a refused fence ends everything at once.
@@ -13,11 +13,17 @@ mod elsewhere;
 mod follow;
 mod follower;
 mod halt;
+mod lane;
 mod leader;
 mod level;
+mod merge;
+mod prune;
 mod renames;
 mod restores;
 mod schedule;
+mod settle;
+mod stream;
+mod sweep;
 
 use std::sync::Arc;
 
@@ -32,6 +38,7 @@ use crate::config::Config;
 use crate::domain::clock::Clock;
 use crate::store::Store;
 use crate::targets::Targets;
+use stream::Hub;
 
 /// What the tasks of a leader work with. Clones share everything.
 #[derive(Debug, Clone)]
@@ -55,7 +62,12 @@ pub struct Parts {
 }
 
 /// Leads every department that the elections give to this replica, until `stop`. What was won by then is still answered.
-pub async fn run(parts: Parts, mut claims: mpsc::Receiver<Claim>, stop: CancellationToken) {
+pub async fn run(parts: Parts, claims: mpsc::Receiver<Claim>, stop: CancellationToken) {
+    let (hub, streaming) = Hub::new(parts.store.tail.clone());
+    tokio::join!(lead_all(parts, hub, claims, stop), streaming);
+}
+
+async fn lead_all(parts: Parts, hub: Hub, mut claims: mpsc::Receiver<Claim>, stop: CancellationToken) {
     loop {
         let claim = tokio::select! {
             claim = claims.recv() => claim,
@@ -66,6 +78,6 @@ pub async fn run(parts: Parts, mut claims: mpsc::Receiver<Claim>, stop: Cancella
             }
         };
         let Some(claim) = claim else { return };
-        parts.tracker.spawn(leader::lead(parts.clone(), claim));
+        parts.tracker.spawn(leader::lead(parts.clone(), hub.clone(), claim));
     }
 }

@@ -12,7 +12,7 @@ use crate::harness::settings::Settings;
 use crate::harness::{Stack, eventually};
 
 /// Every change of a department as one target holds it, checked from the beginning.
-fn journal_of(stack: &Stack, target: &str, department: &str) -> Vec<(Sequence, Change, Chain)> {
+pub(crate) fn journal_of(stack: &Stack, target: &str, department: &str) -> Vec<(Sequence, Change, Chain)> {
     let place = stack.folder.path().join("targets").join(target);
     let repository = stack.repository();
     let folder = format!("departments/{department}/1/journal");

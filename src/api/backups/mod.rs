@@ -1,6 +1,7 @@
-//! `/backups`: ask for one, list, look, verify.
+//! `/backups`: ask for one, list, look, verify, hold, delete.
 
 pub mod diff;
+pub mod keep;
 pub mod users;
 pub mod verify;
 pub mod wire;

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::jobs::waiting_cause;
 use crate::api::wire::{BackupKindView, BackupStateView, CauseView, CopyView, ExecutorView};
 use crate::app::App;
-use crate::domain::backup::{Backup, BackupState};
+use crate::domain::backup::{Backup, BackupState, Wish};
 
 /// A wish for a backup.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -88,6 +88,26 @@ pub struct BackupView {
     pub unchanged: Option<bool>,
     /// What each target holds of it.
     pub copies: Vec<CopyView>,
+    /// Who holds it against retention; null where nobody does.
+    pub held: Option<WishView>,
+    /// Who asked to delete it; null where nobody did.
+    pub delete_requested: Option<WishView>,
+}
+
+/// Who asked for something, and when.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WishView {
+    /// Who.
+    pub by: String,
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+}
+
+impl From<Wish> for WishView {
+    fn from(wish: Wish) -> Self {
+        Self { by: wish.by, at: wish.at.to_string() }
+    }
 }
 
 /// A page of backups.
@@ -108,7 +128,8 @@ pub struct BackupPage {
 pub struct BackupQuery {
     /// Only this department.
     pub(super) department: Option<String>,
-    /// States, separated by commas or repeated: queued, running, complete, failed, cancelled. Default `complete`.
+    /// States, separated by commas or repeated: queued, running, complete, failed, cancelled, deleted.
+    /// Default `complete`.
     pub(super) state: Option<String>,
     /// Items of the page, 1 to 1000. Default 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
@@ -153,5 +174,7 @@ pub(in crate::api) fn view(app: &App, backup: Backup) -> BackupView {
         snapshot_sequence: content.map(|content| content.base.sequence.0),
         unchanged: content.map(|content| content.unchanged),
         copies: backup.copies.into_iter().map(Into::into).collect(),
+        held: backup.held.map(Into::into),
+        delete_requested: backup.unwanted.map(Into::into),
     }
 }

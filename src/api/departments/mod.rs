@@ -1,5 +1,6 @@
 //! `/departments`: policy, leader, followers, history and targets of each.
 
+pub mod keep;
 mod known;
 pub mod put;
 pub mod window;

@@ -1,14 +1,17 @@
 //! `PUT /departments/{department}`: create, or change the policy.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
+use super::keep::RetentionRequest;
 use super::tagged;
 use super::wire::{DepartmentRequest, DepartmentView};
 use crate::api::auth::{require, require_scope};
 use crate::api::extract::{IfMatch, IfNoneMatch, Json, PathText};
-use crate::api::problem::{Kind, Problem, Problems};
+use crate::api::problem::{FieldProblem, Problem, Problems};
 use crate::api::users::contended;
 use crate::app::App;
 use crate::domain::department::{Department, DepartmentState, Policy, Schedule};
@@ -52,7 +55,7 @@ pub(in crate::api) async fn put_department(
             if if_none_match.knows(&tag) {
                 return Err(Problem::stale());
             }
-            let policy = asked.clone().unwrap_or_else(|| present.policy.clone());
+            let policy = asked.over(present.policy.clone());
             if policy == present.policy {
                 return tagged(&app, StatusCode::OK, present).await;
             }
@@ -62,7 +65,7 @@ pub(in crate::api) async fn put_department(
             if if_match.0.is_some() {
                 return Err(Problem::stale());
             }
-            let made = new_department(&app, &name, asked.clone())?;
+            let made = new_department(&app, &name, asked.over(app.config.backup.policy()));
             app.store.departments.insert(&made).await.map(|()| (StatusCode::CREATED, made))
         };
         match written {
@@ -82,23 +85,47 @@ pub(in crate::api) async fn put_department(
     Err(contended())
 }
 
-fn read_policy(body: DepartmentRequest) -> Result<Option<Policy>, Problem> {
-    let Some(text) = body.policy.and_then(|policy| policy.backup_every) else { return Ok(None) };
-    let every = humantime::parse_duration(&text).map_err(|_| {
-        Invalid::new("invalid_duration", "This is a duration with its unit, for example \"10s\", \"1h\" or \"7d\".")
-    });
-    let policy = every.and_then(Policy::checked);
-    policy.map(Some).map_err(|invalid| Problem::field_invalid("/policy/backup_every", invalid))
+/// The parts of a policy that were asked for, each valid.
+struct Asked {
+    backup_every: Option<Duration>,
+    retention: Option<RetentionRequest>,
 }
 
-fn new_department(app: &App, name: &DepartmentName, policy: Option<Policy>) -> Result<Department, Problem> {
-    let policy = match policy {
-        Some(policy) => policy,
-        None => Policy::checked(app.config.backup.backup_every)
-            .map_err(|invalid| Problem::new(Kind::Internal, "The default policy is not valid.").source(invalid))?,
-    };
+impl Asked {
+    /// A policy with what was asked for over it.
+    fn over(&self, policy: Policy) -> Policy {
+        let retention = match &self.retention {
+            Some(asked) => asked.over(policy.retention),
+            None => policy.retention,
+        };
+        Policy { backup_every: self.backup_every.unwrap_or(policy.backup_every), retention }
+    }
+}
+
+fn read_policy(body: DepartmentRequest) -> Result<Asked, Problem> {
+    let Some(policy) = body.policy else { return Ok(Asked { backup_every: None, retention: None }) };
+    let mut errors = Vec::new();
+    let backup_every = policy.backup_every.and_then(|text| {
+        let every = read_duration(&text).and_then(|every| Policy::checked(every).map(|policy| policy.backup_every));
+        every.map_err(|invalid| errors.push(FieldProblem::body("/policy/backup_every", invalid))).ok()
+    });
+    let retention = policy.retention;
+    if let Some(asked) = &retention {
+        asked.check(&mut errors);
+    }
+    if errors.is_empty() { Ok(Asked { backup_every, retention }) } else { Err(Problem::fields_invalid(errors)) }
+}
+
+/// Reads a duration with its unit.
+pub(super) fn read_duration(text: &str) -> Result<Duration, Invalid> {
+    humantime::parse_duration(text).map_err(|_| {
+        Invalid::new("invalid_duration", "This is a duration with its unit, for example \"10s\", \"1h\" or \"7d\".")
+    })
+}
+
+fn new_department(app: &App, name: &DepartmentName, policy: Policy) -> Department {
     let now = app.clock.now();
-    Ok(Department {
+    Department {
         name: name.clone(),
         policy,
         state: DepartmentState::Active,
@@ -106,5 +133,5 @@ fn new_department(app: &App, name: &DepartmentName, policy: Option<Policy>) -> R
         created_at: now,
         updated_at: now,
         schedule: Schedule { last_slot: None, missed_slots: 0 },
-    })
+    }
 }

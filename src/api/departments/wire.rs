@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::keep::{RetentionRequest, RetentionView};
 use super::window::{RecoveryWindowView, window_view};
 use crate::api::extract::{not_null, object_not_null};
 use crate::api::problem::Problem;
@@ -34,6 +35,10 @@ pub struct PolicyRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, example = "10s")]
     pub(super) backup_every: Option<String>,
+    /// What is kept; absent fields keep the present value, or take the default.
+    #[serde(default, deserialize_with = "object_not_null")]
+    #[schema(nullable = false)]
+    pub(super) retention: Option<RetentionRequest>,
 }
 
 /// What the leader of a department keeps to.
@@ -42,6 +47,8 @@ pub struct PolicyView {
     /// Time between two scheduled backups.
     #[schema(example = "1h")]
     pub backup_every: String,
+    /// What is kept of backups and history.
+    pub retention: RetentionView,
 }
 
 /// The leader of a department.
@@ -161,7 +168,7 @@ pub(super) fn roles(app: &App, name: &DepartmentName) -> (Option<LeaderView>, Ve
 }
 
 /// A duration of whole seconds as a person would write it: `1h 30m`. The longest unit is a day, as months differ.
-fn in_units(duration: Duration) -> String {
+pub(super) fn in_units(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [("d", seconds / 86_400), ("h", seconds / 3_600 % 24), ("m", seconds / 60 % 60), ("s", seconds % 60)];
     let parts: Vec<String> =
@@ -187,7 +194,10 @@ pub(super) async fn view(app: &App, department: &Department) -> Result<Departmen
     let (leader, followers) = roles(app, &department.name);
     Ok(DepartmentView {
         name: department.name.to_string(),
-        policy: PolicyView { backup_every: in_units(department.policy.backup_every) },
+        policy: PolicyView {
+            backup_every: in_units(department.policy.backup_every),
+            retention: (&department.policy.retention).into(),
+        },
         state: department.state.into(),
         leader,
         followers,

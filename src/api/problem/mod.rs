@@ -198,6 +198,7 @@ impl From<StoreError> for Problem {
             StoreError::Stale => Self::stale(),
             // A handler is no leader and has no epoch, so a fence that reaches one is a defect.
             StoreError::Fenced(_)
+            | StoreError::Condemned
             | StoreError::Corrupt { .. }
             | StoreError::Unsupported(_)
             | StoreError::Migration(_)

@@ -87,7 +87,6 @@ impl Weighter<String, Snapshot> for Bytes {
 
 impl Weighter<(DepartmentName, Timeline, Sequence), State> for Bytes {
     fn weight(&self, _: &(DepartmentName, Timeline, Sequence), state: &State) -> u64 {
-        const RECORD: usize = 512;
-        (1024 + state.changed() * RECORD) as u64
+        (1024 + state.weight()) as u64
     }
 }

@@ -4,7 +4,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::names::Named;
 use super::{Fields, binary, cause, cause_of, date, executor, executor_of, long, opt_date, timestamp};
-use crate::domain::backup::{Backup, BackupContent, BackupProgress, Base};
+use crate::domain::backup::{Backup, BackupContent, BackupProgress, Base, Wish};
 use crate::domain::copies::Copy;
 use crate::domain::epoch::Epoch;
 use crate::domain::history::{Chain, Sequence, Timeline};
@@ -36,6 +36,7 @@ pub(in crate::store) fn backup_document(backup: &Backup, fence: Epoch) -> Docume
         "content": backup.content.as_ref().map(content_document),
         "copies": copies_array(&backup.copies),
         "marker": Bson::Null,
+        "revision": i64::from(backup.revision),
     }
 }
 
@@ -126,6 +127,9 @@ pub(in crate::store) fn read_backup(document: &Document) -> Result<Backup, Store
             bytes_done: progress.count("bytes_done")?,
         },
         content: fields.opt("content", read_content)?,
+        held: fields.opt("held", read_wish)?,
+        unwanted: fields.opt("unwanted", read_wish)?,
+        revision: u32::try_from(fields.opt("revision", Fields::count)?.unwrap_or(0)).unwrap_or(u32::MAX),
         copies: fields.list("copies", |copy| {
             Ok(Copy {
                 target: copy.parsed("target")?,
@@ -135,6 +139,16 @@ pub(in crate::store) fn read_backup(document: &Document) -> Result<Backup, Store
             })
         })?,
     })
+}
+
+/// That somebody asked for something.
+pub(in crate::store) fn wish_document(wish: &Wish) -> Document {
+    doc! { "by": &wish.by, "at": date(wish.at) }
+}
+
+fn read_wish(fields: &Fields<'_>, field: &str) -> Result<Wish, StoreError> {
+    let wish = fields.sub(field)?;
+    Ok(Wish { by: wish.owned("by")?, at: wish.time("at")? })
 }
 
 fn read_content(fields: &Fields<'_>, field: &str) -> Result<BackupContent, StoreError> {

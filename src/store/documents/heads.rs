@@ -59,6 +59,17 @@ pub(in crate::store) fn place_document(place: Place) -> Document {
     doc! { "timeline": place.timeline.0, "sequence": place.sequence.0, "time": date(place.time) }
 }
 
+/// A break of a history.
+pub(in crate::store) fn gap_document(gap: &Gap) -> Document {
+    doc! {
+        "timeline": gap.timeline.0,
+        "after": gap.after.0,
+        "time": date(gap.time),
+        "found_at": date(gap.found_at),
+        "cause": &gap.cause,
+    }
+}
+
 fn read_place(fields: &Fields<'_>, field: &str) -> Result<Place, StoreError> {
     let place = fields.sub(field)?;
     Ok(Place {

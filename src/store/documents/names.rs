@@ -38,6 +38,7 @@ named!(BackupState {
     Complete = "complete",
     Failed = "failed",
     Cancelled = "cancelled",
+    Deleted = "deleted",
 });
 named!(CopyState { Present = "present", Owed = "owed", Damaged = "damaged", Missing = "missing" });
 named!(DepartmentState { Active = "active", Deleted = "deleted" });

@@ -12,6 +12,7 @@ use crate::domain::restore::{
     RestoreState,
 };
 use crate::store::StoreError;
+use crate::store::backups::Made;
 use crate::store::fences::Claimed;
 
 #[tokio::test]
@@ -48,6 +49,10 @@ fn content() -> BackupContent {
     }
 }
 
+fn made(copies: Vec<Copy>) -> Made {
+    Made { content: content(), copies, chunks: Vec::new() }
+}
+
 #[tokio::test]
 async fn a_backup_goes_from_queued_to_complete() {
     let store = store().await;
@@ -60,17 +65,22 @@ async fn a_backup_goes_from_queued_to_complete() {
     let progress = BackupProgress { records_done: 1, records_total: 2, bytes_done: 3 };
     store.backups.set_progress(&leadership, &backup.id, progress).await.unwrap();
     let owed = Copy { target: "a".parse().unwrap(), state: CopyState::Owed, verified_at: None, cause: None };
-    store.backups.complete(&leadership, &backup.id, &content(), &[owed], NOW).await.unwrap();
-    let again = store.backups.complete(&leadership, &backup.id, &content(), &[], NOW).await;
+    store.backups.complete(&leadership, &backup.id, &made(vec![owed]), NOW).await.unwrap();
+    let again = store.backups.complete(&leadership, &backup.id, &made(Vec::new()), NOW).await;
     assert!(matches!(again, Err(StoreError::Stale)), "{again:?}");
     let done = store.backups.get(&backup.id).await.unwrap().unwrap();
     assert_eq!((done.state, done.attempt, done.progress), (BackupState::Complete, 1, progress));
     assert_eq!(done.content, Some(content()));
-    assert_eq!(store.backups.owing(&department(), 10).await.unwrap(), std::slice::from_ref(&done));
+    let owing = async |target: &str| {
+        let targets = [target.parse().unwrap()];
+        store.backups.owing(&department(), &targets, 10).await.unwrap()
+    };
+    assert_eq!(owing("a").await, std::slice::from_ref(&done));
     assert_eq!(store.backups.newest_complete(&department()).await.unwrap(), Some(done.clone()));
     let present = Copy { target: "a".parse().unwrap(), state: CopyState::Present, verified_at: Some(NOW), cause: None };
     store.backups.set_copies(&leadership, &backup.id, &[present]).await.unwrap();
-    assert!(store.backups.owing(&department(), 10).await.unwrap().is_empty());
+    assert!(owing("a").await.is_empty());
+    assert_eq!(owing("new").await.len(), 1, "a target that came later has no copy");
     drop_database(store).await;
 }
 
@@ -105,12 +115,12 @@ async fn a_leader_that_was_superseded_writes_nothing() {
     let before = store.backups.get(&backup.id).await.unwrap();
     let progress = store.backups.set_progress(&old, &backup.id, BackupProgress::default()).await;
     assert!(matches!(progress, Err(StoreError::Fenced(Epoch(1)))), "{progress:?}");
-    let complete = store.backups.complete(&old, &backup.id, &content(), &[], NOW).await;
+    let complete = store.backups.complete(&old, &backup.id, &made(Vec::new()), NOW).await;
     assert!(matches!(complete, Err(StoreError::Fenced(Epoch(1)))), "{complete:?}");
     let slot = store.departments.take_slot(&old, None, NOW, 0, None).await;
     assert!(matches!(slot, Err(StoreError::Fenced(Epoch(1)))), "{slot:?}");
     assert_eq!(store.backups.get(&backup.id).await.unwrap(), before);
-    store.backups.complete(&new, &backup.id, &content(), &[], NOW).await.unwrap();
+    store.backups.complete(&new, &backup.id, &made(Vec::new()), NOW).await.unwrap();
     drop_database(store).await;
 }
 

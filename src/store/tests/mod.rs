@@ -2,6 +2,7 @@
 
 mod jobs;
 mod records;
+mod retention;
 mod streams;
 
 use std::time::Duration;

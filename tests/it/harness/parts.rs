@@ -43,12 +43,15 @@ impl Part {
 }
 
 /// Starts a replica set of one member.
-pub(crate) async fn mongod(folder: &Path) -> Part {
+pub(crate) async fn mongod(folder: &Path, oplog_mb: u32) -> Part {
     let (port, data) = (free_port(), folder.join("mongod"));
     std::fs::create_dir_all(&data).expect("make the data folder");
+    // Nothing is forgotten that no checkpoint has, so a short memory needs checkpoints often.
+    let checkpoint_every = if oplog_mb < 128 { 1 } else { 60 };
     let line = format!(
-        "--replSet rs0 --port {port} --bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.25 --oplogSize 128 \
-         --setParameter transactionLifetimeLimitSeconds=5 --setParameter enableTestCommands=1 --dbpath"
+        "--replSet rs0 --port {port} --bind_ip 127.0.0.1 --nounixsocket --wiredTigerCacheSizeGB 0.25 \
+         --oplogSize {oplog_mb} --syncdelay {checkpoint_every} --setParameter transactionLifetimeLimitSeconds=5 \
+         --setParameter enableTestCommands=1 --dbpath"
     );
     let mut arguments: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
     arguments.push(data.display().to_string());

@@ -14,11 +14,15 @@ pub(crate) struct Settings {
     /// More keys of `[restore]`, in TOML, separated by commas.
     pub(crate) restore_extra: String,
     pub(crate) chunk_records: u32,
+    /// More of `[backup]`, each key with a comma before it.
+    pub(crate) backup: String,
     /// More of `[http]`, each key with a comma before it.
     pub(crate) http: String,
     pub(crate) extra: String,
     pub(crate) binary: PathBuf,
     pub(crate) own_mongod: bool,
+    /// Megabytes that the oplog of an own mongod remembers.
+    pub(crate) oplog_mb: u32,
     pub(crate) own_zookeeper: bool,
     pub(crate) zookeeper_of: HashMap<usize, String>,
 }
@@ -33,10 +37,12 @@ impl Default for Settings {
             range_records: 1000,
             restore_extra: String::new(),
             chunk_records: 4096,
+            backup: String::new(),
             http: String::new(),
             extra: String::new(),
             binary: PathBuf::from(env!("CARGO_BIN_EXE_rollkeeper")),
             own_mongod: false,
+            oplog_mb: 128,
             own_zookeeper: false,
             zookeeper_of: HashMap::new(),
         }
@@ -58,7 +64,17 @@ impl Settings {
     pub(crate) fn toml(&self, place: &Place, folder: &Path, index: usize, port: u16) -> String {
         let Place { mongodb, database, chroot, recipient, .. } = place;
         let zookeeper = self.zookeeper_of.get(&index).unwrap_or(&place.zookeeper);
-        let Self { session_timeout, backup_every, range_records, restore_extra, chunk_records, http, extra, .. } = self;
+        let Self {
+            session_timeout,
+            backup_every,
+            range_records,
+            restore_extra,
+            chunk_records,
+            backup,
+            http,
+            extra,
+            ..
+        } = self;
         let mut restore = format!("range_records = {range_records}");
         if !restore_extra.is_empty() {
             restore.extend([", ", restore_extra]);
@@ -72,7 +88,7 @@ impl Settings {
              http = {{ listen = \"127.0.0.1:{port}\"{http} }}\n\
              mongodb = {{ uri = \"{mongodb}\", database = \"{database}\" }}\n\
              keys = {{ recipients = [\"{recipient}\"], identity_file = \"{folder}/identity\" }}\n\
-             backup = {{ backup_every = \"{backup_every}\", chunk_records = {chunk_records} }}\n\
+             backup = {{ backup_every = \"{backup_every}\", chunk_records = {chunk_records}{backup} }}\n\
              restore = {{ {restore} }}\n\
              auth = {{ bootstrap_token_file = \"{folder}/token\" }}\n\
              [zookeeper]\nconnect = \"{zookeeper}\"\nchroot = \"{chroot}\"\nsession_timeout = \"{session_timeout}\"\n\

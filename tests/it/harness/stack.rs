@@ -66,7 +66,7 @@ impl Stack {
         write(path, "identity", identity.to_string().expose_secret());
         write(path, "token", &token);
         write(path, "zookeeper-auth", &format!("rollkeeper:{}", unique("digest")));
-        let mongod = if settings.own_mongod { Some(parts::mongod(path).await) } else { None };
+        let mongod = if settings.own_mongod { Some(parts::mongod(path, settings.oplog_mb).await) } else { None };
         let zookeeper = if settings.own_zookeeper { Some(parts::zookeeper(path).await) } else { None };
         let mongodb = mongod.as_ref().map(|part| format!("mongodb://{}/?replicaSet=rs0", part.address()));
         let place = Place {
@@ -81,7 +81,8 @@ impl Stack {
         stack
     }
 
-    fn migrate(&self, settings: &Settings) {
+    /// Runs `rollkeeper migrate` for the database and the chroot of its place.
+    pub(crate) fn migrate(&self, settings: &Settings) {
         let config = self.folder.path().join("migrate.toml");
         std::fs::write(&config, settings.toml(&self.place, self.folder.path(), 0, 0)).expect("write a file");
         let done = Command::new(&settings.binary).arg("migrate").arg("--config").arg(config).output();

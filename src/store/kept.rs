@@ -1,0 +1,398 @@
+//! What retention needs of the `backups` and `restores` collections: which backups there are, who needs them, holds,
+//! wishes to delete, and what targets have not heard yet.
+//!
+//! Rule: a hold, and a restore that is open, count at the moment of the drop: it is compared in the same transaction.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::TryStreamExt as _;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::{Collection, Database};
+
+use super::StoreError;
+use super::documents::backups::{backup_key, read_backup, wish_document};
+use super::documents::{Fields, cause as cause_document, date};
+use super::error::{LONG_READ_WITHIN, read, read_within, write};
+use super::fences::{fenced_or_stale, not_above};
+use super::txn::Txn;
+use crate::domain::backup::{Backup, Wish};
+use crate::domain::cause::Cause;
+use crate::domain::clock::Timestamp;
+use crate::domain::epoch::Leadership;
+use crate::domain::history::{Sequence, Timeline};
+use crate::domain::ids::{BackupId, DepartmentName, RestoreId, TargetName};
+use crate::domain::retention::{Point, Retention};
+
+/// States of a restore that has not ended.
+const OPEN: [&str; 4] = ["queued", "planning", "planned", "applying"];
+
+/// Backups as retention sees them.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    database: Database,
+    backups: Collection<Document>,
+    restores: Collection<Document>,
+}
+
+/// The names of targets as stored.
+pub(super) fn names(targets: &[TargetName]) -> Vec<&str> {
+    targets.iter().map(TargetName::as_str).collect()
+}
+
+impl Kept {
+    pub(super) fn new(database: &Database) -> Self {
+        Self {
+            database: database.clone(),
+            backups: database.collection("backups"),
+            restores: database.collection("restores"),
+        }
+    }
+
+    /// The complete backups of a department, who needs each, and the department's present time: a clock that went ahead
+    /// alone does not make it later.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn points(
+        &self,
+        department: &DepartmentName,
+        policy: &Retention,
+        clock: Timestamp,
+    ) -> Result<(Vec<Point>, Timestamp), StoreError> {
+        let filter = doc! { "_id.department": department.as_str(), "state": "complete" };
+        let fields = doc! {
+            "content.timeline": 1, "content.sequence": 1, "content.taken_at": 1, "finished_at": 1, "held.at": 1,
+            "unwanted.at": 1,
+        };
+        let find = self.backups.find(filter).projection(fields);
+        let found: Vec<Document> = read_within(LONG_READ_WITHIN, async { find.await?.try_collect().await }).await?;
+        let mut points = found.iter().map(read_point).collect::<Result<Vec<_>, _>>()?;
+        let heads = self.database.collection::<Document>("heads");
+        let head = read(heads.find_one(doc! { "_id": department.as_str() })).await?;
+        let head = head.and_then(|head| head.get_datetime("time").ok().copied());
+        let head = head.map(|time| Timestamp::from_millis(time.timestamp_millis()));
+        let latest = points.iter().map(|point| point.taken_at).chain(head).max();
+        let now = latest.map_or(clock, |latest| latest.min(clock));
+        let pins = self.pins(policy.since(clock)).await?;
+        for point in &mut points {
+            point.pinned_by = pins.get(point.id.as_str()).cloned();
+        }
+        Ok((points, now))
+    }
+
+    /// Backups that restores need: what open ones read, and the undo points of those that ended since a moment.
+    async fn pins(&self, since: Timestamp) -> Result<HashMap<String, RestoreId>, StoreError> {
+        let ended = doc! { "finished_at": { "$gte": date(since) } };
+        let filter = doc! { "$or": [{ "state": { "$in": OPEN.as_slice() } }, ended] };
+        let find = self.restores.find(filter).projection(pin_fields());
+        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
+        let mut pins = HashMap::new();
+        for restore in &found {
+            for (backup, restore) in pins_of(restore)? {
+                pins.insert(backup, restore);
+            }
+        }
+        Ok(pins)
+    }
+
+    /// The restore that needs a backup.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn pin_of(
+        &self,
+        id: &BackupId,
+        policy: &Retention,
+        clock: Timestamp,
+    ) -> Result<Option<RestoreId>, StoreError> {
+        Ok(self.pins(policy.since(clock)).await?.remove(id.as_str()))
+    }
+
+    /// Holds a complete backup against retention. No leader write: it counts at once.
+    ///
+    /// # Errors
+    /// `Stale` when it is not complete, is held already, or somebody asked to delete it.
+    pub async fn hold(&self, id: &BackupId, wish: &Wish, targets: &[TargetName]) -> Result<(), StoreError> {
+        let absent = doc! { "$exists": false };
+        let filter = doc! { "_id.id": id.as_str(), "state": "complete", "held": &absent, "unwanted": &absent };
+        let set = doc! { "held": wish_document(wish), "untold": names(targets) };
+        self.change(filter, doc! { "$set": set, "$inc": { "revision": 1_i64 } }).await
+    }
+
+    /// Releases a held backup. No leader write.
+    ///
+    /// # Errors
+    /// `Stale` when nobody holds it.
+    pub async fn release(&self, id: &BackupId, targets: &[TargetName]) -> Result<(), StoreError> {
+        let filter = doc! { "_id.id": id.as_str(), "state": "complete", "held": { "$exists": true } };
+        let update = doc! {
+            "$unset": { "held": "" },
+            "$set": { "untold": names(targets) },
+            "$inc": { "revision": 1_i64 },
+        };
+        self.change(filter, update).await
+    }
+
+    /// Records the wish to delete an ended backup. No leader write.
+    ///
+    /// # Errors
+    /// `Stale` when it is held, or has not ended.
+    pub async fn request_delete(&self, id: &BackupId, wish: &Wish) -> Result<(), StoreError> {
+        let ended = doc! { "$in": ["complete", "failed", "cancelled"] };
+        let filter = doc! { "_id.id": id.as_str(), "state": ended, "held": { "$exists": false } };
+        self.change(filter, doc! { "$set": { "unwanted": wish_document(wish) } }).await
+    }
+
+    async fn change(&self, filter: Document, update: Document) -> Result<(), StoreError> {
+        let done = write(self.backups.update_one(filter, update)).await?;
+        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
+    }
+
+    /// Whether somebody asked to delete a backup of the department that is not deleted yet.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn any_unwanted(&self, department: &DepartmentName) -> Result<bool, StoreError> {
+        let filter = doc! {
+            "_id.department": department.as_str(),
+            "unwanted.at": { "$exists": true },
+            "state": { "$ne": "deleted" },
+        };
+        Ok(read(self.backups.find_one(filter)).await?.is_some())
+    }
+
+    /// Makes complete backups deleted, each with its cause, unless somebody holds them or an open restore needs them now.
+    /// Every target has to hear of it.
+    ///
+    /// # Errors
+    /// `Fenced`.
+    pub async fn drop(
+        &self,
+        leadership: &Leadership,
+        backups: &[(BackupId, Cause)],
+        targets: &[TargetName],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut txn = Txn::fenced(&self.database, leadership).await?;
+        loop {
+            let outcome = drop_all(&mut txn, leadership, backups, targets, now).await;
+            if let Some(()) = txn.finish(outcome).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes failed and cancelled backups deleted that ended before a moment, or that somebody asked to delete. Targets hear
+    /// of it like of the others: an attempt may have told some of them that it was complete.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn drop_failed(
+        &self,
+        leadership: &Leadership,
+        before: Timestamp,
+        targets: &[TargetName],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let filter = doc! {
+            "_id.department": leadership.department.as_str(),
+            "state": { "$in": ["failed", "cancelled"] },
+            "$or": [{ "finished_at": { "$lt": date(before) } }, { "unwanted": { "$exists": true } }],
+        };
+        let set = doc! {
+            "state": "deleted",
+            "deleted_at": date(now),
+            "untold": names(targets),
+            "fence": leadership.epoch.0,
+        };
+        let update = doc! { "$set": set, "$inc": { "revision": 1_i64 } };
+        write(self.backups.update_many(not_above(filter, leadership), update)).await.map(drop)
+    }
+
+    /// Backups of whose hold, release or deletion a target has not heard, oldest first.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn untold(
+        &self,
+        department: &DepartmentName,
+        target: &TargetName,
+        limit: i64,
+    ) -> Result<Vec<Backup>, StoreError> {
+        let filter = doc! { "_id.department": department.as_str(), "untold": target.as_str() };
+        let find = self.backups.find(filter).sort(doc! { "requested_at": 1 }).limit(limit);
+        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
+        found.iter().map(read_backup).collect()
+    }
+
+    /// Records that a target has heard of a revision of a backup. A deleted one of which all have heard is forgotten at
+    /// `expires_at`.
+    ///
+    /// # Errors
+    /// `Fenced`; a backup that was held or released meanwhile is told of again.
+    pub async fn told(
+        &self,
+        leadership: &Leadership,
+        backup: &Backup,
+        target: &TargetName,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let filter = doc! {
+            "_id": backup_key(&leadership.department, &backup.id),
+            "revision": i64::from(backup.revision),
+        };
+        let left = doc! { "$setDifference": ["$untold", [target.as_str()]] };
+        let all = doc! { "$eq": ["$untold", []] };
+        let over = doc! { "$and": [&all, { "$eq": ["$state", "deleted"] }] };
+        let update = vec![
+            doc! { "$set": { "untold": left } },
+            doc! { "$set": {
+                "expires_at": { "$cond": [over, date(expires_at), "$$REMOVE"] },
+                "untold": { "$cond": [all, "$$REMOVE", "$untold"] },
+            } },
+        ];
+        let done = write(self.backups.update_one(not_above(filter, leadership), update)).await?;
+        if done.matched_count > 0 {
+            return Ok(());
+        }
+        match fenced_or_stale(&self.database, leadership).await {
+            StoreError::Stale => Ok(()),
+            other => Err(other),
+        }
+    }
+
+    /// Which of these ids are of backups that the catalogue knows, and whether they are deleted and a target has heard of
+    /// that; with the number of the newest word on each.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn known(
+        &self,
+        department: &DepartmentName,
+        target: &TargetName,
+        ids: &[BackupId],
+    ) -> Result<HashMap<BackupId, (bool, u32)>, StoreError> {
+        let keys: Vec<Document> = ids.iter().map(|id| backup_key(department, id)).collect();
+        let fields = doc! { "state": 1, "attempt": 1, "revision": 1, "untold": 1 };
+        let find = self.backups.find(doc! { "_id": { "$in": keys } }).projection(fields);
+        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
+        let each = |document: &Document| {
+            let fields = Fields::of("backups", document);
+            let id = fields.sub("_id")?.parsed("id")?;
+            let word = fields.count("attempt")? + fields.opt("revision", Fields::count)?.unwrap_or(0);
+            let untold = document.get_array("untold").is_ok_and(|left| left.contains(&target.as_str().into()));
+            let over = fields.text("state")? == "deleted" && !untold;
+            Ok((id, (over, u32::try_from(word).unwrap_or(u32::MAX))))
+        };
+        found.iter().map(each).collect()
+    }
+
+    /// Snapshots that the complete backups of a department begin with, each with the ranges of the journal that they need
+    /// on top of it, as (timeline, after, through).
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn needs(&self, department: &DepartmentName) -> Result<Vec<Need>, StoreError> {
+        let filter = doc! { "_id.department": department.as_str(), "state": "complete" };
+        let fields = doc! { "content.timeline": 1, "content.sequence": 1, "content.base": 1 };
+        let find = self.backups.find(filter).projection(fields);
+        let found: Vec<Document> = read_within(LONG_READ_WITHIN, async { find.await?.try_collect().await }).await?;
+        let each = |document: &Document| {
+            let fields = Fields::of("backups", document);
+            let (id, content) = (fields.sub("_id")?.parsed("id")?, fields.sub("content")?);
+            let base = content.sub("base")?;
+            Ok(Need {
+                id,
+                timeline: Timeline(content.int("timeline")?),
+                snapshot: base.owned("snapshot")?,
+                base: Sequence(base.int("sequence")?),
+                base_time: base.time("taken_at")?,
+                through: Sequence(content.int("sequence")?),
+            })
+        };
+        found.iter().map(each).collect()
+    }
+}
+
+/// What one complete backup needs on the targets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// The backup.
+    pub id: BackupId,
+    /// Its line of history.
+    pub timeline: Timeline,
+    /// Path of the manifest of its snapshot.
+    pub snapshot: String,
+    /// The sequence of its snapshot: it needs the journal after that …
+    pub base: Sequence,
+    /// The department's time at that sequence.
+    pub base_time: Timestamp,
+    /// … through this one.
+    pub through: Sequence,
+}
+
+fn pin_fields() -> Document {
+    doc! { "state": 1, "request.backup_id": 1, "safety_backup_id": 1 }
+}
+
+/// The backups that a restore needs.
+fn pins_of(restore: &Document) -> Result<Vec<(String, RestoreId)>, StoreError> {
+    let fields = Fields::of("restores", restore);
+    let id: RestoreId = fields.sub("_id")?.parsed("id")?;
+    let open = OPEN.contains(&fields.text("state")?);
+    let source = restore.get_document("request").ok().and_then(|request| request.get_str("backup_id").ok());
+    let safety = restore.get_str("safety_backup_id").ok();
+    let needed = source.filter(|_| open).into_iter().chain(safety);
+    Ok(needed.map(|backup| (backup.to_owned(), id.clone())).collect())
+}
+
+fn read_point(document: &Document) -> Result<Point, StoreError> {
+    let fields = Fields::of("backups", document);
+    let content = fields.sub("content")?;
+    Ok(Point {
+        id: fields.sub("_id")?.parsed("id")?,
+        timeline: Timeline(content.int("timeline")?),
+        sequence: Sequence(content.int("sequence")?),
+        taken_at: content.time("taken_at")?,
+        finished_at: fields.time("finished_at")?,
+        held: document.contains_key("held"),
+        unwanted: document.contains_key("unwanted"),
+        pinned_by: None,
+    })
+}
+
+async fn drop_all(
+    txn: &mut Txn,
+    leadership: &Leadership,
+    backups: &[(BackupId, Cause)],
+    targets: &[TargetName],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let open = txn.find("restores", doc! { "state": { "$in": OPEN.as_slice() } }).await?;
+    let mut pinned = HashSet::new();
+    for restore in &open {
+        pinned.extend(pins_of(restore)?.into_iter().map(|(backup, _)| backup));
+    }
+    let free = backups.iter().filter(|(id, _)| !pinned.contains(id.as_str()));
+    let updates: Vec<Bson> = free
+        .map(|(id, cause)| {
+            let filter = doc! {
+                "_id": backup_key(&leadership.department, id),
+                "state": "complete",
+                "held": { "$exists": false },
+            };
+            let set = doc! {
+                "state": "deleted",
+                "cause": cause_document(Some(cause)),
+                "deleted_at": date(now),
+                "untold": names(targets),
+                "fence": leadership.epoch.0,
+            };
+            Bson::Document(doc! { "q": filter, "u": { "$set": set, "$inc": { "revision": 1_i64 } } })
+        })
+        .collect();
+    if updates.is_empty() {
+        return Ok(());
+    }
+    txn.run(doc! { "update": "backups", "updates": updates }).await.map(drop)
+}
