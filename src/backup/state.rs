@@ -46,7 +46,7 @@ impl From<Snapshot> for State {
 impl State {
     /// The state without any record.
     pub fn empty() -> Self {
-        Self { base: None, folded: Arc::default() }
+        Self { base: None, folded: Arc::default(), journal: Arc::default() }
     }
 
     /// The state that a complete backup stands for.
