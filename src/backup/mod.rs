@@ -34,8 +34,8 @@ pub mod repair;
 pub mod repository;
 pub mod seal;
 pub mod segment;
-pub mod sides;
 mod shared_base;
+pub mod sides;
 pub mod snapshot;
 pub mod state;
 #[cfg(test)]

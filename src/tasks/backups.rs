@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Takes backups until the leadership ends.
 pub(super) async fn run(leading: Leading) {
     loop {
-        let wait = match take_all(&leading).await {
+        let wait = match Box::pin(take_all(&leading)).await {
             Ok(()) => LOOK_EVERY,
             Err(Halt::Ended) => return leading.give_up(),
             Err(halt) => {
