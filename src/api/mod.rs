@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod cursor;
 pub mod departments;
 mod docs;
+pub mod events;
 pub mod extract;
 pub mod health;
 pub mod import;
@@ -50,6 +51,7 @@ use crate::app::App;
         (name = "departments", description = "Partitions of the users, each with its own leader."),
         (name = "backups", description = "Restore points."),
         (name = "restores", description = "Plans, and their application."),
+        (name = "jobs", description = "The progress of backups and restores."),
         (name = "cluster", description = "Replicas, leaders and targets."),
         (name = "health", description = "Probes."),
     )
@@ -93,8 +95,10 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(restores::get_restore))
         .routes(routes!(restores::act::apply_restore))
         .routes(routes!(restores::act::cancel_restore))
+        .routes(routes!(restores::undo::undo_restore))
         .routes(routes!(restores::changes::list_changes))
         .routes(routes!(restores::conflicts::list_conflicts))
+        .routes(routes!(events::listen_to_jobs))
         .routes(routes!(cluster::get_cluster))
         .routes(routes!(health::get_liveness))
         .routes(routes!(health::get_readiness))
@@ -108,6 +112,7 @@ pub fn router(app: App) -> axum::Router {
         .merge(docs::routes(openapi_json()))
         .layer(axum::Extension(departments::Known::default()))
         .layer(axum::Extension(backups::verify::Running::default()))
+        .layer(axum::Extension(events::Hub::default()))
         .layer(axum::Extension(health::Readiness::default()))
         .layer(axum::middleware::from_fn_with_state(edge, middleware::edge))
         .with_state(app)

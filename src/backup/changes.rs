@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::BackupError;
 use super::plan::Comparison;
-use super::state::State;
+use super::sides::Sides;
 use crate::domain::ids::UserId;
 use crate::domain::plan::PlannedChange;
-use crate::domain::restore::RestoreRequest;
 
 /// Most changes that are held.
 const HELD_MAX: usize = 20_000;
@@ -34,34 +33,32 @@ impl Few {
     }
 }
 
-/// The changes between two states under a request.
+/// The changes between the two sides of a restore.
 #[derive(Debug, Clone)]
 pub struct Changes {
-    wanted: State,
-    live: State,
-    request: RestoreRequest,
+    sides: Sides,
     held: Option<Arc<[PlannedChange]>>,
 }
 
 impl Changes {
     /// Those of a plan; `held` are all of them, if they are few.
-    pub fn new(wanted: State, live: State, request: RestoreRequest, held: Option<Vec<PlannedChange>>) -> Self {
-        Self { wanted, live, request, held: held.map(Into::into) }
+    pub fn new(sides: Sides, held: Option<Vec<PlannedChange>>) -> Self {
+        Self { sides, held: held.map(Into::into) }
     }
 
     /// Those of a plan that somebody else made: compared once, and held if they are few.
     ///
     /// # Errors
     /// When a chunk of either state cannot be read and verified.
-    pub async fn again(wanted: State, live: State, request: RestoreRequest) -> Result<Self, BackupError> {
-        let mut comparison = Comparison::open(&wanted, &live, &request, None).await?;
+    pub async fn again(sides: Sides) -> Result<Self, BackupError> {
+        let mut comparison = Comparison::open(&sides, None).await?;
         let mut few = Few::default();
         while few.changes.is_some()
             && let Some(change) = comparison.next_change().await?
         {
             few.push(change);
         }
-        Ok(Self::new(wanted, live, request, few.changes))
+        Ok(Self::new(sides, few.changes))
     }
 
     /// Goes through them in the order of ids, after an id or from the first one.
@@ -70,11 +67,9 @@ impl Changes {
     /// When a chunk of either state cannot be read and verified.
     pub async fn after(&self, id: Option<&UserId>) -> Result<ChangeReader, BackupError> {
         let Some(held) = &self.held else {
-            return Ok(ChangeReader::Compared(Box::new(
-                Comparison::open(&self.wanted, &self.live, &self.request, id).await?,
-            )));
+            return Ok(ChangeReader::Compared(Comparison::open(&self.sides, id).await?));
         };
-        let next = id.map_or(0, |id| held.partition_point(|change| change.user_id <= *id));
+        let next = id.map_or(0, |id| held.partition_point(|change| change.key() <= id));
         Ok(ChangeReader::Held { changes: Arc::clone(held), next })
     }
 }
@@ -90,7 +85,7 @@ pub enum ChangeReader {
         next: usize,
     },
     /// Compared as they come.
-    Compared(Box<Comparison>),
+    Compared(Comparison),
 }
 
 impl ChangeReader {

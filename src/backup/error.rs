@@ -55,6 +55,9 @@ pub enum BackupError {
     /// MongoDB failed while records were read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What a restore needs is not there, or not to be restored.
+    #[error("{}", .0.message)]
+    Unrestorable(Cause),
     /// The work was stopped: the leadership ended.
     #[error("the work was stopped because the leadership ended")]
     Stopped,
@@ -73,6 +76,7 @@ impl BackupError {
     /// The cause to show in a job.
     pub fn cause(&self) -> Cause {
         let code = match self {
+            Self::Unrestorable(cause) => return cause.clone(),
             Self::QuorumNotReached { .. } => "quorum_not_reached",
             Self::Damaged { .. } => "damaged",
             Self::WrongKey { .. } => "wrong_key",

@@ -13,8 +13,12 @@ mod fold;
 mod gather;
 pub mod journal;
 pub mod journal_read;
+pub mod known;
+#[cfg(test)]
+mod known_tests;
 pub mod manifest;
 mod marker;
+mod merge;
 pub mod merging;
 pub mod merkle;
 mod overlay;
@@ -26,12 +30,14 @@ mod plan_tests;
 pub mod prune;
 mod read_back;
 pub mod record;
+pub mod renumber;
 pub mod repair;
 pub mod repository;
 pub mod scrub;
 pub mod seal;
 pub mod segment;
 mod shared_base;
+pub mod sides;
 pub mod snapshot;
 pub mod state;
 #[cfg(test)]
@@ -40,6 +46,7 @@ mod state_tests;
 mod testing;
 #[cfg(test)]
 mod tests;
+pub mod undo;
 pub mod vault;
 pub mod verify;
 pub mod word;

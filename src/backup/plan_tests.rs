@@ -6,12 +6,15 @@ use proptest::prelude::*;
 
 use crate::domain::clock::Timestamp;
 use crate::domain::plan::{PlannedChange, target};
-use crate::domain::restore::{Action, CredentialsPolicy, LockedPolicy, OnConflict, Plan, RestoreMode, RestoreRequest};
+use crate::domain::restore::{
+    Action, CredentialsPolicy, LockedPolicy, OnConflict, Plan, RestoreMode, RestoreRequest, RestoreSource,
+};
 use crate::domain::user::{PasswordHash, Rev, User, UserName};
 
 use super::Snapshot;
 use super::changes::{ChangeReader, Changes};
 use super::plan::{Comparison, changes_page, plan};
+use super::sides::Sides;
 use super::state::State;
 use super::testing::user;
 use super::tests::{Place, users};
@@ -20,7 +23,8 @@ const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 fn request(mode: RestoreMode) -> RestoreRequest {
     RestoreRequest {
-        backup_id: "0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap(),
+        source: RestoreSource::Backup("0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap()),
+        into: None,
         users: None,
         mode,
         credentials: CredentialsPolicy::Keep,
@@ -34,12 +38,13 @@ async fn snapshot(place: &Place, users: Vec<User>) -> Snapshot {
     Snapshot::open(&place.repository, &place.targets, &written.path).await.unwrap()
 }
 
-fn state(snapshot: &Snapshot) -> State {
-    State::from(snapshot.clone())
+fn sides(wanted: &Snapshot, live: &Snapshot, request: &RestoreRequest) -> Sides {
+    let (wanted, live) = (State::from(wanted.clone()), State::from(live.clone()));
+    Sides::of(wanted, live, request.clone(), "eng".parse().unwrap())
 }
 
 async fn changes(wanted: &Snapshot, live: &Snapshot, request: &RestoreRequest) -> Vec<PlannedChange> {
-    let mut comparison = Comparison::open(&state(wanted), &state(live), request, None).await.unwrap();
+    let mut comparison = Comparison::open(&sides(wanted, live, request), None).await.unwrap();
     let mut changes = Vec::new();
     while let Some(change) = comparison.next_change().await.unwrap() {
         changes.push(change);
@@ -74,13 +79,13 @@ async fn a_selection_reads_only_the_chunks_that_can_hold_it() {
     let mut asked = request(RestoreMode::Merge);
     asked.locked = LockedPolicy::Restore;
     asked.users = Some([user(7), user(200), user(299), user(5000)].map(|user| user.id).into());
-    let found = plan(&state(&wanted), &state(&live), &asked, NOW).await.unwrap().0;
+    let found = plan(&sides(&wanted, &live, &asked), NOW).await.unwrap().0;
     assert_eq!(counts(&found), [1, 2, 0, 0, 0]);
     assert_eq!(found.missing_users, [user(5000).id]);
-    let page = changes_page(&state(&wanted), &state(&live), &asked, Some(&user(7).id), 10).await.unwrap();
+    let page = changes_page(&sides(&wanted, &live, &asked), Some(&user(7).id), 10).await.unwrap();
     assert_eq!(page.iter().map(|change| &change.user_id).collect::<Vec<_>>(), [&user(200).id, &user(299).id]);
     asked.users = None;
-    assert!(plan(&state(&wanted), &state(&live), &asked, NOW).await.is_err(), "the others are really gone");
+    assert!(plan(&sides(&wanted, &live, &asked), NOW).await.is_err(), "the others are really gone");
 }
 
 #[tokio::test]
@@ -94,15 +99,12 @@ async fn chunks_that_both_sides_have_are_counted_and_not_read() {
     assert!(leave_only(&place, &wanted, &[user(150)]) > 8);
     leave_only(&place, &live, &[user(150)]);
     let exact = request(RestoreMode::Exact);
-    let found = plan(&state(&wanted), &state(&live), &exact, NOW).await.unwrap().0;
+    let found = plan(&sides(&wanted, &live, &exact), NOW).await.unwrap().0;
     assert_eq!(counts(&found), [0, 1, 0, 299, 0]);
     assert_eq!(changes(&wanted, &live, &exact).await[0].user_id, user(150).id);
     let mut unlock = exact;
     unlock.locked = LockedPolicy::Unlock;
-    assert!(
-        plan(&state(&wanted), &state(&live), &unlock, NOW).await.is_err(),
-        "to unlock, each record has to be looked at"
-    );
+    assert!(plan(&sides(&wanted, &live, &unlock), NOW).await.is_err(), "to unlock, each record has to be looked at");
 }
 
 /// Records of up to `count` ids, each present or not, with few names, hashes and locks, so that all cases meet.
@@ -151,7 +153,7 @@ fn planned(wanted: &[User], live: &[User], request: &RestoreRequest) -> ([u64; 5
     runtime.block_on(async {
         let place = Place::new(1);
         let (wanted, live) = (snapshot(&place, wanted.to_vec()).await, snapshot(&place, live.to_vec()).await);
-        let counted = plan(&state(&wanted), &state(&live), request, NOW).await.unwrap().0;
+        let counted = plan(&sides(&wanted, &live, request), NOW).await.unwrap().0;
         (counts(&counted), changes(&wanted, &live, request).await)
     })
 }
@@ -220,8 +222,8 @@ async fn changes_that_are_held_are_the_ones_that_are_compared_again() {
     others.remove(50);
     let (wanted, live) = (snapshot(&place, users(200)).await, snapshot(&place, others).await);
     let asked = request(RestoreMode::Exact);
-    let held = Changes::again(state(&wanted), state(&live), asked.clone()).await.unwrap();
-    let compared = Changes::new(state(&wanted), state(&live), asked, None);
+    let held = Changes::again(sides(&wanted, &live, &asked)).await.unwrap();
+    let compared = Changes::new(sides(&wanted, &live, &asked), None);
     for after in [None, Some(user(0).id), Some(user(49).id), Some(user(1000).id)] {
         let (mut one, mut other) =
             (held.after(after.as_ref()).await.unwrap(), compared.after(after.as_ref()).await.unwrap());

@@ -44,6 +44,11 @@ impl From<Snapshot> for State {
 }
 
 impl State {
+    /// The state without any record.
+    pub fn empty() -> Self {
+        Self { base: None, folded: Arc::default(), journal: Arc::default() }
+    }
+
     /// The state that a complete backup stands for.
     ///
     /// # Errors

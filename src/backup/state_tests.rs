@@ -9,6 +9,7 @@ use super::chain::change_line;
 use super::journal_read::{JournalPlace, Point};
 use super::plan::Comparison;
 use super::segment::Segment;
+use super::sides::Sides;
 use super::state::{Piece, State};
 use super::testing::{golden_repository, targets, user};
 use super::write::{SnapshotOf, SnapshotWriter};
@@ -17,12 +18,14 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::epoch::Epoch;
 use crate::domain::history::{Chain, Change, ClusterTime, Position, Sequence, Source, Timeline};
 use crate::domain::ids::UserId;
-use crate::domain::restore::{Action, CredentialsPolicy, LockedPolicy, OnConflict, RestoreMode, RestoreRequest};
+use crate::domain::restore::{
+    Action, CredentialsPolicy, LockedPolicy, OnConflict, RestoreMode, RestoreRequest, RestoreSource,
+};
 use crate::domain::user::User;
 use tokio_util::sync::CancellationToken;
 
 /// A journal on a target in memory, in segments of these lengths; gives every point of it.
-async fn journal(changes: &[Change], lengths: &[usize]) -> (JournalPlace, Vec<Point>) {
+pub(super) async fn journal(changes: &[Change], lengths: &[usize]) -> (JournalPlace, Vec<Point>) {
     let place = JournalPlace {
         repository: golden_repository(),
         targets: targets(&["memory:///".to_owned()], None),
@@ -74,7 +77,8 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn model(changes: &[Change]) -> Vec<User> {
+/// What is there after these changes.
+pub(super) fn model(changes: &[Change]) -> Vec<User> {
     let mut state: BTreeMap<UserId, User> = BTreeMap::new();
     for change in changes {
         match change {
@@ -95,7 +99,7 @@ fn model(changes: &[Change]) -> Vec<User> {
 }
 
 /// Without updates of users that are not there; MongoDB makes none.
-fn possible(changes: Vec<Change>) -> Vec<Change> {
+pub(super) fn possible(changes: Vec<Change>) -> Vec<Change> {
     let mut kept: Vec<Change> = Vec::new();
     for change in changes {
         let there = |id: &UserId| model(&kept).iter().any(|user| user.id == *id);
@@ -160,14 +164,16 @@ async fn write(
 /// What a comparison says has to be done about each id.
 async fn actions(wanted: &State, live: &State) -> Vec<(UserId, Action)> {
     let request = RestoreRequest {
-        backup_id: "0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap(),
+        source: RestoreSource::Backup("0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap()),
+        into: None,
         users: None,
         mode: RestoreMode::Exact,
         credentials: CredentialsPolicy::Restore,
         locked: LockedPolicy::Restore,
         on_conflict: OnConflict::Skip,
     };
-    let mut comparison = Comparison::open(wanted, live, &request, None).await.unwrap();
+    let sides = Sides::of(wanted.clone(), live.clone(), request, "eng".parse().unwrap());
+    let mut comparison = Comparison::open(&sides, None).await.unwrap();
     let mut actions = Vec::new();
     while let Some(change) = comparison.next_change().await.unwrap() {
         actions.push((change.user_id, change.action));

@@ -23,6 +23,8 @@ pub struct HttpConfig {
     pub hash_concurrency: Option<usize>,
     /// Passwords that may wait for hashing before 503. Default 64.
     pub hash_queue: usize,
+    /// Listeners of `/jobs/events` at the same time before 503. Default 200.
+    pub event_listeners: usize,
     /// argon2id parameters for new hashes.
     pub argon2: Argon2Config,
 }
@@ -47,6 +49,7 @@ impl Default for HttpConfig {
             drain_timeout: Duration::from_secs(20),
             hash_concurrency: None,
             hash_queue: 64,
+            event_listeners: 200,
             argon2: Argon2Config::default(),
         }
     }

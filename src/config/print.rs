@@ -59,13 +59,15 @@ fn print_replica(replica: &ReplicaConfig, toml: &mut Toml) {
 }
 
 fn print_http(http: &HttpConfig, toml: &mut Toml) {
-    let HttpConfig { listen, request_timeout, drain_timeout, hash_concurrency, hash_queue, argon2 } = http;
+    let HttpConfig { listen, request_timeout, drain_timeout, hash_concurrency, hash_queue, event_listeners, argon2 } =
+        http;
     toml.table("[http]").text("listen", &listen.to_string());
     toml.duration("request_timeout", *request_timeout).duration("drain_timeout", *drain_timeout);
     if let Some(hash_concurrency) = hash_concurrency {
         toml.line("hash_concurrency", hash_concurrency);
     }
     toml.line("hash_queue", hash_queue);
+    toml.line("event_listeners", event_listeners);
     let Argon2Config { memory_kib, iterations, parallelism } = argon2;
     toml.table("[http.argon2]").line("memory_kib", memory_kib).line("iterations", iterations);
     toml.line("parallelism", parallelism);

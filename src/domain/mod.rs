@@ -22,5 +22,8 @@ pub mod restore;
 pub mod retention;
 pub mod text;
 pub mod token;
+pub mod undo;
+#[cfg(test)]
+mod undo_tests;
 pub mod user;
 pub mod window;

@@ -6,7 +6,7 @@
 use super::clock::Timestamp;
 use super::ids::UserId;
 use super::restore::{Action, CredentialsPolicy, LockedPolicy, RestoreMode, RestoreRequest};
-use super::user::User;
+use super::user::{Rev, User};
 
 /// One planned change, with both sides that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub struct PlannedChange {
     pub wanted: Option<User>,
     /// The record as it was when the plan was made; absent for a create.
     pub base: Option<User>,
+    /// The rev that the record must still have; absent where there must be no record.
+    pub guard: Option<Rev>,
+    /// The id that the restore point has the record under, where it gets a new one.
+    pub renumbered_from: Option<UserId>,
 }
 
 /// What the comparison of two sides says.
@@ -42,7 +46,10 @@ pub enum Compared {
 
 /// Compares the wanted and the live record of one id. At least one side is present.
 pub fn compare(wanted: Option<User>, live: Option<User>, request: &RestoreRequest) -> Compared {
-    let change = |action, user_id, wanted, base| PlannedChange { user_id, action, wanted, base };
+    let change = |action, user_id, wanted, base: Option<User>| {
+        let guard = base.as_ref().map(|base| base.rev);
+        PlannedChange { user_id, action, wanted, base, guard, renumbered_from: None }
+    };
     match (wanted, live) {
         (None, None) => Compared::Outside,
         (None, Some(live)) => match request.mode {
@@ -87,6 +94,22 @@ pub fn target(wanted: &User, live: Option<&User>, request: &RestoreRequest) -> U
     target
 }
 
+/// A record that has no live one, with what the history last knew of its user where the policies keep that. Tells whether
+/// that made a difference.
+pub fn with_last_known(mut wanted: User, known: &User, request: &RestoreRequest) -> (User, bool) {
+    let mut kept = false;
+    if request.credentials == CredentialsPolicy::Keep && wanted.password_hash != known.password_hash {
+        wanted.password_hash = known.password_hash.clone();
+        kept = true;
+    }
+    if request.locked == LockedPolicy::Keep && wanted.locked != known.locked {
+        wanted.locked = known.locked;
+        kept = true;
+    }
+    wanted.version = wanted.version.max(known.version);
+    (wanted, kept)
+}
+
 /// Names of the fields that differ between a live record and what it becomes.
 pub fn changed_fields(live: &User, target: &User) -> Vec<&'static str> {
     let mut fields = Vec::new();
@@ -106,6 +129,22 @@ pub fn changed_fields(live: &User, target: &User) -> Vec<&'static str> {
 }
 
 impl PlannedChange {
+    /// The id in whose order the changes of a plan come.
+    pub fn key(&self) -> &UserId {
+        self.renumbered_from.as_ref().unwrap_or(&self.user_id)
+    }
+
+    /// Whether a live record is the one that the plan expects: the whole record, since somebody who writes past the
+    /// service may change a record and leave its rev.
+    pub fn expects(&self, live: &User) -> bool {
+        self.guard == Some(live.rev) && self.base.as_ref().is_some_and(|base| base.same_content(live))
+    }
+
+    /// Whether the record is known to be another one than the change expects, so that it meets a conflict.
+    pub fn meets_conflict(&self) -> bool {
+        self.base.as_ref().map(|base| base.rev) != self.guard
+    }
+
     /// Whether the change gives the user another name.
     pub fn renames(&self) -> bool {
         match (&self.wanted, &self.base) {
@@ -122,6 +161,7 @@ impl PlannedChange {
         };
         part(&[self.action as u8]);
         part(self.user_id.as_str().as_bytes());
+        part(&self.guard.map_or(0, Rev::bits).to_le_bytes());
         let base_rev = self.base.as_ref().map_or(0, |base| base.rev.bits());
         part(&base_rev.to_le_bytes());
         if let Some(wanted) = &self.wanted {
@@ -142,13 +182,7 @@ impl PlannedChange {
 }
 
 /// The record to write for a target over what is live: a fresh rev, a version that goes on from the highest known.
-pub fn written(
-    mut target: User,
-    live: Option<&User>,
-    base: Option<&User>,
-    rev: super::user::Rev,
-    now: Timestamp,
-) -> User {
+pub fn written(mut target: User, live: Option<&User>, base: Option<&User>, rev: Rev, now: Timestamp) -> User {
     let known = [Some(&target), live, base].into_iter().flatten().map(|user| user.version);
     target.version = known.max().unwrap_or(0) + 1;
     target.rev = rev;
@@ -160,8 +194,8 @@ pub fn written(
 pub(crate) mod tests {
     use super::*;
     use crate::domain::ids::DepartmentName;
-    use crate::domain::restore::OnConflict;
-    use crate::domain::user::{PasswordHash, Rev};
+    use crate::domain::restore::{OnConflict, RestoreSource};
+    use crate::domain::user::PasswordHash;
 
     pub(crate) fn user(id: &str, name: &str) -> User {
         User {
@@ -179,7 +213,8 @@ pub(crate) mod tests {
 
     pub(crate) fn request() -> RestoreRequest {
         RestoreRequest {
-            backup_id: "0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap(),
+            source: RestoreSource::Backup("0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f".parse().unwrap()),
+            into: None,
             users: None,
             mode: RestoreMode::Merge,
             credentials: CredentialsPolicy::Keep,

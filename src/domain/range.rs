@@ -66,6 +66,8 @@ pub struct Decision {
     pub writes: Vec<Write>,
     /// What could not be done as planned.
     pub conflicts: Vec<Conflict>,
+    /// Records that are written over or deleted though the plan expected others: only here is what they held.
+    pub overwritten: Vec<User>,
 }
 
 impl Decision {
@@ -141,10 +143,10 @@ impl Decider<'_> {
         if live.is_some_and(|live| target.same_content(live)) {
             return;
         }
-        let met = match (change.action, live, &change.base) {
-            (Action::Create, Some(_), _) => Some(ConflictCause::Appeared),
-            (Action::Update, None, _) => Some(ConflictCause::Gone),
-            (Action::Update, Some(live), Some(base)) if live.rev != base.rev => Some(ConflictCause::Changed),
+        let met = match (change.action, live) {
+            (Action::Create, Some(_)) => Some(ConflictCause::Appeared),
+            (Action::Update, None) => Some(ConflictCause::Gone),
+            (Action::Update, Some(live)) if !change.expects(live) => Some(ConflictCause::Changed),
             _ => None,
         };
         let overwrite = self.range.request.on_conflict == OnConflict::Overwrite;
@@ -160,18 +162,20 @@ impl Decider<'_> {
         }
         if let Some(cause) = met {
             self.conflict(change, cause, true);
+            self.decision.overwritten.extend(live.cloned());
         }
         self.put(target, live, change.base.as_ref());
     }
 
     fn delete(&mut self, change: &PlannedChange, live: Option<&User>) {
         let Some(live) = live else { return };
-        if change.base.as_ref().is_none_or(|base| base.rev != live.rev) {
+        if !change.expects(live) {
             let overwrite = self.range.request.on_conflict == OnConflict::Overwrite;
             self.conflict(change, ConflictCause::Changed, overwrite);
             if !overwrite {
                 return;
             }
+            self.decision.overwritten.push(live.clone());
         }
         self.names.remove(live.name.as_str());
         self.decision.writes.push(Write::Delete { id: live.id.clone(), guard: live.rev });
@@ -190,8 +194,9 @@ impl Decider<'_> {
             self.change(change, live.get(&change.user_id));
         }
         let Some(wanted) = &first.wanted else { return };
-        if first.base.as_ref().is_none_or(|base| base.rev != aside.rev) {
+        if !first.expects(aside) {
             self.conflict(first, ConflictCause::Changed, true);
+            self.decision.overwritten.push(aside.clone());
         }
         let target = target(wanted, Some(aside), &self.range.request);
         self.put(target, Some(&moved), None);
@@ -203,7 +208,7 @@ impl Decider<'_> {
         let holders = changes.last().into_iter().chain(changes);
         changes.iter().zip(holders).all(|(change, holder)| {
             let Some(live) = live.get(&change.user_id) else { return false };
-            let as_planned = change.base.as_ref().is_some_and(|base| base.rev == live.rev);
+            let as_planned = change.expects(live);
             let held = change.wanted.as_ref().and_then(|wanted| self.names.get(wanted.name.as_str()));
             live.department == self.range.department && (as_planned || overwrite) && held == Some(&holder.user_id)
         })
@@ -241,6 +246,8 @@ mod tests {
             action: Action::Update,
             wanted: Some(user(id, to)),
             base: Some(user(id, from)),
+            guard: Some(Rev::from_bits(1)),
+            renumbered_from: None,
         }
     }
 

@@ -113,6 +113,8 @@ mod tests {
             action: Action::Update,
             wanted: Some(user(id, to)),
             base: Some(user(id, from)),
+            guard: Some(crate::domain::user::Rev::from_bits(1)),
+            renumbered_from: None,
         }
     }
 

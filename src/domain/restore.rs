@@ -1,9 +1,12 @@
 //! A restore: what was asked, what the plan says, how far it has come.
 
+use super::backup::Base;
 use super::cause::Cause;
 use super::clock::Timestamp;
 use super::epoch::Executor;
+use super::history::{Chain, Sequence, Timeline};
 use super::ids::{BackupId, DepartmentName, RestoreId, UserId};
+use super::window::Moment;
 
 /// Most user ids that a restore may name.
 pub const RESTORE_USERS_MAX: usize = 10_000;
@@ -31,8 +34,12 @@ pub struct Restore {
     pub cancel_requested: bool,
     /// Who carries or carried it out.
     pub executed_by: Option<Executor>,
+    /// The point that the moment of the request is, once it was looked up.
+    pub point: Option<RestorePoint>,
     /// The backup taken before anything is changed.
     pub safety_backup_id: Option<BackupId>,
+    /// The restore that takes back what this one wrote.
+    pub undone_by: Option<RestoreId>,
     /// What the restore would change, or changes.
     pub plan: Option<Plan>,
     /// How far the application has come.
@@ -46,8 +53,10 @@ pub struct Restore {
 /// What was asked of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreRequest {
-    /// The restore point.
-    pub backup_id: BackupId,
+    /// Where the wanted records come from.
+    pub source: RestoreSource,
+    /// The department that gets the records, where it is another than the one that they come from.
+    pub into: Option<DepartmentName>,
     /// Only these users, or all.
     pub users: Option<Vec<UserId>>,
     /// What becomes of users that the point does not have.
@@ -60,16 +69,76 @@ pub struct RestoreRequest {
     pub on_conflict: OnConflict,
 }
 
+/// Where the wanted records come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreSource {
+    /// A complete backup.
+    Backup(BackupId),
+    /// A moment of a department's history.
+    Moment(DepartmentName, Moment),
+    /// What another restore wrote is taken back.
+    Undo(RestoreId),
+}
+
+/// The point of a history that a moment was found to be, stored so that every leader plans from the same one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestorePoint {
+    /// The department whose history it is.
+    pub department: DepartmentName,
+    /// The line of history.
+    pub timeline: Timeline,
+    /// Changes up to and including this one.
+    pub sequence: Sequence,
+    /// The chain there.
+    pub chain: Chain,
+    /// The department's time there.
+    pub time: Timestamp,
+    /// The snapshot to begin with; absent at the empty beginning.
+    pub base: Option<Base>,
+}
+
 impl RestoreRequest {
-    /// Everything of a backup, under no policy: what a comparison asks for.
-    pub fn everything(backup_id: BackupId) -> Self {
+    /// Everything that a source has, under no policy: what a comparison and an undo ask for.
+    pub const fn everything(source: RestoreSource) -> Self {
         Self {
-            backup_id,
+            source,
+            into: None,
             users: None,
             mode: RestoreMode::Exact,
             credentials: CredentialsPolicy::Restore,
             locked: LockedPolicy::Restore,
             on_conflict: OnConflict::Skip,
+        }
+    }
+}
+
+impl Restore {
+    /// A restore that nobody has taken up yet.
+    pub fn queued(
+        id: RestoreId,
+        department: DepartmentName,
+        request: RestoreRequest,
+        requested_by: String,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            department,
+            request,
+            state: RestoreState::Queued,
+            cause: None,
+            requested_by,
+            requested_at: now,
+            apply: false,
+            cancel_requested: false,
+            executed_by: None,
+            point: None,
+            safety_backup_id: None,
+            undone_by: None,
+            plan: None,
+            progress: RestoreProgress::default(),
+            started_at: None,
+            finished_at: None,
         }
     }
 }
@@ -87,7 +156,7 @@ pub enum RestoreMode {
 /// Which password hash a user with a live record ends up with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CredentialsPolicy {
-    /// The live one.
+    /// The live one; of a record without a live one, what the history last knew.
     #[default]
     Keep,
     /// The one of the point, even if it is older.
@@ -97,7 +166,7 @@ pub enum CredentialsPolicy {
 /// Whether a user is locked afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LockedPolicy {
-    /// A locked user stays locked; a record without a live one gets what the point has.
+    /// A locked user stays locked; a record without a live one gets what the history last knew of it.
     #[default]
     Keep,
     /// As the point has it.
@@ -143,7 +212,7 @@ impl RestoreState {
 }
 
 /// What a restore would change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Records to create.
     pub creates: u64,
@@ -157,6 +226,10 @@ pub struct Plan {
     pub unchanged: u64,
     /// Records of which a policy keeps the live hash or lock against the point.
     pub security_kept: u64,
+    /// Records among the creates that get a new id, since theirs lives in another department.
+    pub renumbered: u64,
+    /// Changes that are known to meet a conflict already; the application tells of each one.
+    pub conflicts: u64,
     /// Users that were asked for by id and that the restore point does not have.
     pub missing_users: Vec<UserId>,
     /// Hash over every planned change; the plan's `ETag`.
@@ -181,6 +254,8 @@ pub struct PlanSample {
     pub action: Action,
     /// The user.
     pub user_id: UserId,
+    /// The id that the point has it under, where it gets a new one.
+    pub renumbered_from: Option<UserId>,
     /// The name it has or gets.
     pub name: String,
     /// Names of the fields that change.

@@ -23,13 +23,15 @@ pub enum Scope {
     RestoresRead,
     /// Start, apply and cancel restores.
     RestoresWrite,
+    /// Take back what a restore wrote.
+    RestoresUndo,
     /// Read the state of the cluster.
     ClusterRead,
 }
 
 impl Scope {
     /// Every scope, in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::UsersRead,
         Self::UsersWrite,
         Self::DepartmentsRead,
@@ -39,6 +41,7 @@ impl Scope {
         Self::BackupsDelete,
         Self::RestoresRead,
         Self::RestoresWrite,
+        Self::RestoresUndo,
         Self::ClusterRead,
     ];
 
@@ -54,6 +57,7 @@ impl Scope {
             Self::BackupsDelete => "backups:delete",
             Self::RestoresRead => "restores:read",
             Self::RestoresWrite => "restores:write",
+            Self::RestoresUndo => "restores:undo",
             Self::ClusterRead => "cluster:read",
         }
     }

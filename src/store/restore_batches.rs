@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use futures::TryStreamExt as _;
-use mongodb::bson::{Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, doc, rawdoc};
+use mongodb::bson::{Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, cstr, doc, rawdoc};
 use mongodb::{Collection, Database};
 
 use super::StoreError;
@@ -33,7 +33,7 @@ const COMMAND_RECORDS: usize = 1000;
 #[derive(Debug, Clone)]
 pub struct RestoreBatches {
     database: Database,
-    batches: Collection<Document>,
+    pub(super) batches: Collection<Document>,
 }
 
 /// What became of a range.
@@ -50,6 +50,10 @@ pub enum Applied {
 impl RestoreBatches {
     pub(super) fn new(database: &Database) -> Self {
         Self { database: database.clone(), batches: database.collection(COLLECTION) }
+    }
+
+    pub(super) const fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Applies a range: reads the holders of its ids and names, writes what is to be written, records it and moves the
@@ -210,9 +214,11 @@ fn statement(range: &Range, write: &Write) -> RawDocumentBuf {
     }
 }
 
-/// What the range did: ids with the revs before and after, which is what an undo needs.
+/// What the range did: ids with the revs before and after, and what the plan did not know, which is what an undo needs.
 fn batch_document(leadership: &Leadership, range: &Range, decision: &Decision) -> RawDocumentBuf {
     let bits = |rev: Option<Rev>| rev.map_or(RawBson::Null, |rev| RawBson::Int64(rev_bits(rev)));
+    // What no plan and no safety backup knows: the first value of each, since a circle may write a record twice.
+    let mut overwritten: HashMap<&UserId, &User> = decision.overwritten.iter().map(|user| (&user.id, user)).collect();
     let mut records = RawArrayBuf::new();
     for write in &decision.writes {
         let (id, before, after) = match write {
@@ -220,7 +226,11 @@ fn batch_document(leadership: &Leadership, range: &Range, decision: &Decision) -
             Write::Replace { user, guard } => (&user.id, Some(*guard), Some(user.rev)),
             Write::Delete { id, guard } => (id, Some(*guard), None),
         };
-        records.push(rawdoc! { "id": id.as_str(), "before": bits(before), "after": bits(after) });
+        let mut record = rawdoc! { "id": id.as_str(), "before": bits(before), "after": bits(after) };
+        if let Some(value) = overwritten.remove(id) {
+            record.append(cstr!("value"), user_document(value));
+        }
+        records.push(record);
     }
     let mut conflicts = RawArrayBuf::new();
     for conflict in &decision.conflicts {

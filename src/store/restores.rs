@@ -7,7 +7,7 @@ use mongodb::{Collection, Database};
 use super::StoreError;
 use super::backups::page_filter;
 use super::documents::names::Named as _;
-use super::documents::restores::{plan_document, read_restore, restore_document, restore_key};
+use super::documents::restores::{plan_document, point_document, read_restore, restore_document, restore_key};
 use super::documents::{cause as cause_document, date, executor, long};
 use super::error::{read, write};
 use super::fences::{fenced_or_stale, not_above};
@@ -16,7 +16,7 @@ use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::{Executor, Leadership};
 use crate::domain::ids::{BackupId, DepartmentName, RestoreId};
-use crate::domain::restore::{Plan, Restore, RestoreState};
+use crate::domain::restore::{Plan, Restore, RestorePoint, RestoreState};
 
 /// The `restores` collection.
 #[derive(Debug, Clone)]
@@ -39,6 +39,10 @@ const OPEN: [&str; 4] = ["queued", "planning", "planned", "applying"];
 impl Restores {
     pub(super) fn new(database: &Database) -> Self {
         Self { database: database.clone(), restores: database.collection("restores") }
+    }
+
+    pub(super) const fn database(&self) -> &Database {
+        &self.database
     }
 
     async fn find(&self, filter: Document, sort: Document, limit: usize) -> Result<Vec<Restore>, StoreError> {
@@ -173,6 +177,20 @@ impl Restores {
             0 => Err(fenced_or_stale(&self.database, leadership).await),
             _ => Ok(()),
         }
+    }
+
+    /// Stores which point the moment of a `planning` restore is, in a fenced transaction. Returns it as it is after that.
+    ///
+    /// # Errors
+    /// `Fenced`; `Stale` when it is not `planning`.
+    pub async fn set_point(
+        &self,
+        leadership: &Leadership,
+        id: &RestoreId,
+        point: &RestorePoint,
+    ) -> Result<Restore, StoreError> {
+        let set = doc! { "point": point_document(point), "fence": leadership.epoch.0 };
+        self.move_on(leadership, id, &["planning"], doc! { "$set": set }).await
     }
 
     /// Writes the plan of a `planning` restore, which becomes `planned`, in a fenced transaction. Returns it as it is

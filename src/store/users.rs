@@ -48,6 +48,10 @@ impl Users {
         Self { database: database.clone(), collection: database.collection("users"), raw: database.collection("users") }
     }
 
+    pub(super) const fn raw(&self) -> &Collection<RawDocumentBuf> {
+        &self.raw
+    }
+
     /// The user with an id, in any department.
     ///
     /// # Errors

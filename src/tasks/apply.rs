@@ -101,7 +101,7 @@ impl Applier<'_> {
     }
 
     fn range(&self, progress: &RestoreProgress, changes: Vec<PlannedChange>) -> Range {
-        let last: Option<UserId> = changes.last().map(|change| change.user_id.clone());
+        let last: Option<UserId> = changes.last().map(|change| change.key().clone());
         Range {
             restore: self.restore.id.clone(),
             department: self.restore.department.clone(),

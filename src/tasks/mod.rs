@@ -10,6 +10,7 @@ mod backups;
 mod capture;
 mod catch_up;
 mod divergence;
+mod elsewhere;
 mod follow;
 mod follower;
 mod halt;

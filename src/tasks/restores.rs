@@ -9,16 +9,17 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::apply::Applier;
+use super::elsewhere;
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
 use super::schedule::fresh_backup_id;
 use crate::backup::changes::Changes;
 use crate::backup::plan::plan;
-use crate::backup::state::State;
-use crate::domain::backup::{Backup, BackupContent, BackupKind, BackupState};
+use crate::backup::sides::{Reads, Sides};
+use crate::domain::backup::{Backup, BackupKind, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::ids::BackupId;
-use crate::domain::restore::{Restore, RestoreState};
+use crate::domain::restore::{Plan, Restore, RestoreSource, RestoreState};
 
 /// How often open restores are looked at without a poke.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -84,15 +85,15 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
     let store = &leading.parts.store;
     let mut restore = store.restores.take(&leading.leadership, &restore.id, leading.parts.clock.now()).await?;
     still_wanted(&restore)?;
-    let Some(live) = safety_backup(leading, &mut restore).await? else { return Ok(Rests::Waits) };
-    let wanted = complete_content(leading, &restore.request.backup_id).await?;
-    let (wanted, live) = (open(leading, &wanted).await?, open(leading, &live).await?);
+    if !has_safety_backup(leading, &mut restore).await? {
+        return Ok(Rests::Waits);
+    }
+    let sides = open(leading, &mut restore).await?;
     let mut made = None;
     if restore.state == RestoreState::Planning {
-        let now = leading.parts.clock.now();
-        let planning = plan(&wanted, &live, &restore.request, now);
-        let (plan, held) = unless_cancelled(leading, &restore, planning).await??;
-        made = Some(held);
+        let (plan, changes) =
+            unless_cancelled(leading, &restore, Box::pin(make_plan(leading, &restore, &sides))).await??;
+        made = Some(changes);
         leading.check()?;
         restore = store.restores.set_plan(&leading.leadership, &restore.id, &plan).await?;
         info!(restore.id = %restore.id, changes = plan.changes(), "the restore is planned");
@@ -106,10 +107,10 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
         restore = store.restores.start_applying(&leading.leadership, &restore.id).await?;
         still_wanted(&restore)?;
     }
-    let changes = if let Some(held) = made {
-        Changes::new(wanted, live, restore.request.clone(), held)
+    let changes = if let Some(changes) = made {
+        changes
     } else {
-        let comparing = Changes::again(wanted, live, restore.request.clone());
+        let comparing = Box::pin(Changes::again(sides));
         unless_cancelled(leading, &restore, comparing).await??
     };
     Applier { leading, restore: &restore, changes: &changes }.apply(restore.progress.clone()).await?;
@@ -118,6 +119,38 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
     store.restores.finish(&leading.leadership, &restore.id, RestoreState::Complete, None, now).await?;
     info!(restore.id = %restore.id, "the restore is complete");
     Ok(Rests::Done)
+}
+
+/// Opens the two sides of a restore. What its moment is, is looked up once.
+async fn open(leading: &Leading, restore: &mut Restore) -> Result<Sides, Halt> {
+    let parts = &leading.parts;
+    let (repository, targets, past) = (&leading.repository, &parts.targets, &parts.past);
+    let reads = Reads { store: &parts.store, repository, targets, past };
+    if let (RestoreSource::Moment(department, moment), None) = (&restore.request.source, &restore.point) {
+        let point = unless_cancelled(leading, restore, Box::pin(reads.locate(department, *moment))).await??;
+        leading.check()?;
+        *restore = parts.store.restores.set_point(&leading.leadership, &restore.id, &point).await?;
+    }
+    Ok(unless_cancelled(leading, restore, Box::pin(reads.sides(restore))).await??)
+}
+
+/// Makes the plan, and tells which changes it is made of.
+async fn make_plan(leading: &Leading, restore: &Restore, sides: &Sides) -> Result<(Plan, Changes), Halt> {
+    let parts = &leading.parts;
+    let mut sides = sides.clone();
+    if restore.request.into.is_some() {
+        let all = Changes::again(sides.clone()).await?;
+        let total = elsewhere::keep(leading, restore, &all).await?;
+        let (repository, targets, past) = (&leading.repository, &parts.targets, &parts.past);
+        let reads = Reads { store: &parts.store, repository, targets, past };
+        sides.renumber = Some(reads.renumber(restore, total));
+    }
+    let (mut plan, held) = plan(&sides, parts.clock.now()).await?;
+    let changes = Changes::new(sides, held);
+    if restore.request.into.is_none() && plan.creates > 0 {
+        plan.conflicts += elsewhere::count(leading, &changes).await?;
+    }
+    Ok((plan, changes))
 }
 
 fn still_wanted(restore: &Restore) -> Result<(), Halt> {
@@ -147,28 +180,28 @@ pub(super) async fn unless_cancelled<T>(
     }
 }
 
-/// The backup taken before anything is changed: asked for once, then waited for. Absent while it is under way.
-async fn safety_backup(leading: &Leading, restore: &mut Restore) -> Result<Option<BackupContent>, Halt> {
+/// Whether the backup before anything is changed has been taken: asked for once, then waited for.
+async fn has_safety_backup(leading: &Leading, restore: &mut Restore) -> Result<bool, Halt> {
     let store = &leading.parts.store;
     let Some(id) = restore.safety_backup_id.clone() else {
         let id = fresh_backup_id();
         // The name first: a leader that dies in between leaves a name that the next one fills.
         store.restores.set_safety_backup(&leading.leadership, &restore.id, &id).await?;
         request_safety_backup(leading, restore, id).await?;
-        return Ok(None);
+        return Ok(false);
     };
     let Some(backup) = store.backups.get(&id).await? else {
         request_safety_backup(leading, restore, id).await?;
-        return Ok(None);
+        return Ok(false);
     };
-    match (backup.state, backup.content) {
-        (BackupState::Complete, Some(content)) => Ok(Some(content)),
-        (BackupState::Failed | BackupState::Cancelled, _) => {
+    match backup.state {
+        BackupState::Complete => Ok(true),
+        BackupState::Failed | BackupState::Cancelled => {
             let why = backup.cause.map_or_else(String::new, |cause| cause.message);
             let message = format!("The safety backup {id} failed, so nothing was changed. {why}");
             Err(Halt::Failed(Cause::new("safety_backup_failed", message), Vec::new()))
         }
-        _ => Ok(None),
+        _ => Ok(false),
     }
 }
 
@@ -183,18 +216,4 @@ async fn request_safety_backup(leading: &Leading, restore: &Restore, id: BackupI
     leading.parts.store.backups.insert_fenced(&leading.leadership, &backup).await?;
     leading.pokes.backups.notify_one();
     Ok(())
-}
-
-async fn complete_content(leading: &Leading, id: &BackupId) -> Result<BackupContent, Halt> {
-    let backup = leading.parts.store.backups.get(id).await?;
-    backup.filter(|backup| backup.state == BackupState::Complete).and_then(|backup| backup.content).ok_or_else(|| {
-        let message = format!("The backup {id} is not complete, so it cannot be restored.");
-        Halt::Failed(Cause::new("backup_not_complete", message), Vec::new())
-    })
-}
-
-async fn open(leading: &Leading, content: &BackupContent) -> Result<State, Halt> {
-    let (repository, targets) = (&leading.repository, &leading.parts.targets);
-    let opened = State::of_backup(repository, targets, &leading.leadership.department, content);
-    Ok(leading.unless_ended(opened).await??)
 }

@@ -186,8 +186,8 @@ async fn a_field_of_the_wrong_shape_is_named_and_its_value_is_not_repeated() {
     let answer = post(&stack, "/users", long).await;
     answer.expect_problem(422, "invalid");
     assert!(answer.text.len() < 4096, "an answer of {} bytes", answer.text.len());
-    let nested = json!({ "from": { "backup_id": "x", "sequence": 1 } });
-    stack.client().post("/restores", nested).await.expect_field("/from/sequence", "unknown_field");
+    let nested = json!({ "from": { "backup_id": "x", "page": 1 } });
+    stack.client().post("/restores", nested).await.expect_field("/from/page", "unknown_field");
     let policy = json!({ "policy": { "backup_every": 10 } });
     stack.client().put("/departments/sales", policy).await.expect_field("/policy/backup_every", "wrong_type");
     // An array does not stand for an object, although its items would fit the fields in their order.

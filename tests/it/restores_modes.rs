@@ -131,3 +131,31 @@ async fn the_plan_of_a_restore_that_changes_nothing_is_applied_and_complete() {
     assert_eq!(done["progress"]["batches"], 0);
     assert_eq!(stack.documents("default").await, before);
 }
+
+#[tokio::test]
+async fn a_deleted_user_comes_back_with_the_hash_and_the_lock_that_were_last_known() {
+    let (stack, backup) = backed_up().await;
+    let then = stack.documents("default").await;
+    stack.change("default-00001", json!({ "password_hash": OTHER_HASH })).await;
+    stack.change("default-00002", json!({ "locked": true })).await;
+    // Between two backups, so that only the journal knows.
+    for id in ["default-00001", "default-00002", "default-00004"] {
+        stack.delete(id).await;
+    }
+    stack.backup("default").await;
+    let planned = stack.plan(from(&backup, json!({}))).await;
+    let plan = &planned.job["plan"];
+    assert_eq!(json!([plan["creates"], plan["security_kept"]]), json!([3, 2]), "{plan}");
+    stack.carry_out(&planned).await;
+    let after = stack.documents("default").await;
+    assert_eq!(hash(&after, "default-00001"), OTHER_HASH);
+    assert!(locked(&after, "default-00002") && !locked(&after, "default-00001"));
+    assert_eq!(hash(&after, "default-00004"), hash(&then, "default-00004"));
+    assert!(after["default-00001"].get_i64("version").ok() > Some(2), "the version goes on from the highest known");
+
+    stack.delete("default-00001").await;
+    stack.restored(&backup, json!({ "credentials": "restore", "locked": "restore" })).await;
+    let after = stack.documents("default").await;
+    assert_eq!(hash(&after, "default-00001"), hash(&then, "default-00001"), "whoever asks for the old hash gets it");
+    assert!(!locked(&after, "default-00002"));
+}

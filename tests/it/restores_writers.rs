@@ -95,6 +95,24 @@ async fn no_acknowledged_write_of_a_client_is_lost_while_a_restore_applies() {
 }
 
 #[tokio::test]
+async fn a_record_that_somebody_changed_past_the_service_after_the_plan_is_a_conflict_and_stays() {
+    let stack = Stack::start(Settings::default()).await;
+    stack.create_users("default", 3).await;
+    let backup = stack.backup("default").await;
+    stack.change("default-00001", json!({ "name": "One" })).await;
+    let planned = stack.plan(from(&backup, json!({}))).await;
+    // A person in a shell leaves the rev as it is.
+    let users = stack.database().await.collection::<Document>("users");
+    let update = doc! { "$set": { "name": "By hand" } };
+    users.update_one(doc! { "_id.id": "default-00001" }, update).await.expect("write");
+    let before = stack.documents("default").await;
+    stack.carry_out(&planned).await;
+    assert_eq!(stack.documents("default").await, before);
+    let conflicts = causes(&stack.pages(&format!("{}/conflicts", planned.location), 10).await);
+    assert_eq!(conflicts, [("default-00001".to_owned(), "changed".to_owned(), false)]);
+}
+
+#[tokio::test]
 async fn every_change_of_a_restore_is_on_record_with_its_rev_before_and_after() {
     let stack = Stack::start(Settings { range_records: 2, ..Settings::default() }).await;
     stack.create_users("default", 8).await;

@@ -21,11 +21,12 @@ use crate::api::wire::PlaceView;
 use crate::app::App;
 use crate::backup::past::PastPoint;
 use crate::backup::plan::Comparison;
+use crate::backup::sides::Sides;
 use crate::domain::backup::Backup;
 use crate::domain::history::Sequence;
 use crate::domain::ids::{BackupId, UserId};
 use crate::domain::plan::{PlannedChange, changed_fields};
-use crate::domain::restore::{Action, RestoreRequest};
+use crate::domain::restore::{Action, RestoreRequest, RestoreSource};
 use crate::domain::text::Invalid;
 use crate::domain::token::{Caller, Scope};
 use crate::domain::window::Moment;
@@ -112,9 +113,10 @@ pub(in crate::api) async fn diff_backup(
     let unreadable = |error| refused(error, "against");
     let (then, now) =
         (app.past.state(&from).await.map_err(unreadable)?, app.past.state(&other).await.map_err(unreadable)?);
-    let request = RestoreRequest::everything(id);
+    let request = RestoreRequest::everything(RestoreSource::Backup(id));
+    let sides = Sides::of(now, then, request, backup.department);
     // From the backup to the other side, as if the other side were to be restored over it.
-    let comparing = Comparison::open(&now, &then, &request, after.as_ref()).await;
+    let comparing = Comparison::open(&sides, after.as_ref()).await;
     let mut comparison = comparing.map_err(|error| unreadable(error.into()))?;
     let mut changes = Vec::new();
     while changes.len() < page.read_limit()

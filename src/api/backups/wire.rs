@@ -18,7 +18,7 @@ pub struct BackupRequest {
 }
 
 /// How far an attempt has come.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BackupProgressView {
     /// Records written so far.
     pub records_done: u64,
@@ -138,7 +138,8 @@ pub struct BackupQuery {
     pub(super) cursor: Option<String>,
 }
 
-pub(super) fn view(app: &App, backup: Backup) -> BackupView {
+/// From a stored backup to what is shown of it.
+pub(in crate::api) fn view(app: &App, backup: Backup) -> BackupView {
     let waits = backup.state == BackupState::Queued && backup.cause.is_none();
     let cause = if waits { waiting_cause(app, &backup.department) } else { backup.cause };
     let content = backup.content.as_ref();

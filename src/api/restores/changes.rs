@@ -1,4 +1,4 @@
-//! `/restores/{restore_id}/changes`: every change of a plan, page by page, computed again from its two snapshots.
+//! `/restores/{restore_id}/changes`: every change of a plan, page by page, computed again from its two sides.
 //!
 //! Rule: reading a plan is no leader work; any replica reads the targets.
 
@@ -17,9 +17,9 @@ use crate::api::extract::{Path, Query};
 use crate::api::pages::PageRequest;
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
-use crate::backup::{BackupError, Repository, plan, state};
-use crate::domain::backup::Backup;
-use crate::domain::ids::{BackupId, RestoreId, UserId};
+use crate::backup::sides::Reads;
+use crate::backup::{BackupError, plan};
+use crate::domain::ids::{RestoreId, UserId};
 use crate::domain::token::{Caller, Scope};
 
 /// A page of planned changes.
@@ -48,20 +48,20 @@ pub(in crate::api) async fn list_changes(
 ) -> Result<Response, Problem> {
     let restore = load(&app, &caller, Scope::RestoresRead, &id).await?;
     let page = page(&app.auth, uri, &query, &id)?;
-    let (Some(_), Some(live)) = (&restore.plan, &restore.safety_backup_id) else {
+    if restore.plan.is_none() {
         return Err(Problem::new(Kind::Conflict, "The restore has no plan yet; ask again when it is `planned`.")
             .code("not_planned"));
-    };
+    }
     let Some(repository) = app.repository.get() else {
         return Err(Problem::unavailable("The repository of backups is not open yet."));
     };
-    let wanted = state_of(&app, repository, &restore.request.backup_id).await?;
-    let live = state_of(&app, repository, live).await?;
+    let reads = Reads { store: &app.store, repository, targets: &app.targets, past: &app.past };
+    let sides = reads.sides(&restore).await.map_err(unreadable)?;
     let after = page.after.as_deref().and_then(|after| after.parse::<UserId>().ok());
-    let request = &restore.request;
-    let found = plan::changes_page(&wanted, &live, request, after.as_ref(), page.read_limit()).await;
+    let found = plan::changes_page(&sides, after.as_ref(), page.read_limit()).await;
     let mut changes = found.map_err(unreadable)?;
-    let next_cursor = page.cut(&app.auth, &mut changes, |change| change.user_id.to_string());
+    let next_cursor = page
+        .cut(&app.auth, &mut changes, |change| change.renumbered_from.as_ref().unwrap_or(&change.user_id).to_string());
     let view = ChangePage { items: changes.into_iter().map(sample_view).collect(), next_cursor };
     Ok(page.respond(&view, view.next_cursor.as_deref()))
 }
@@ -71,15 +71,12 @@ fn page(tokens: &Tokens, uri: Uri, query: &ConflictQuery, id: &RestoreId) -> Res
     PageRequest::read(tokens, uri, query.limit.as_deref(), query.cursor.as_deref(), print)
 }
 
-async fn state_of(app: &App, repository: &Repository, id: &BackupId) -> Result<state::State, Problem> {
-    let found = app.store.backups.get(id).await?;
-    let Some(Backup { department, content: Some(content), .. }) = found else {
-        return Err(Problem::not_found("backup"));
-    };
-    state::State::of_backup(repository, &app.targets, &department, &content).await.map_err(unreadable)
-}
-
 /// No copy of an object that the plan needs can be read now.
 fn unreadable(error: BackupError) -> Problem {
+    let error = match error {
+        BackupError::Unrestorable(cause) => return Problem::new(Kind::NotFound, cause.message),
+        BackupError::Store(error) => return error.into(),
+        error => error,
+    };
     Problem::unavailable("No target gives a good copy of what the plan was made from.").source(error)
 }

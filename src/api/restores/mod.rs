@@ -1,10 +1,12 @@
-//! `/restores`: plan, apply, cancel, look.
+//! `/restores`: plan, apply, cancel, undo, look.
 
 pub mod act;
 pub mod changes;
 pub mod conflicts;
+mod source;
 pub mod start;
-mod view;
+pub mod undo;
+pub(super) mod view;
 pub mod wire;
 
 use axum::extract::State;

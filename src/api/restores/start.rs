@@ -5,17 +5,17 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::answer;
+use super::source::{department_of, read_source};
 use super::wire::{RestoreRequest, RestoreView};
-use crate::api::auth::require_scope;
+use crate::api::auth::{require, require_scope};
 use crate::api::extract::Json;
 use crate::api::jobs::fresh_uuid;
 use crate::api::problem::{FieldProblem, Kind, Problem, Problems};
 use crate::api::users::read_field;
 use crate::app::App;
-use crate::domain::backup::{Backup, BackupState};
 use crate::domain::department::DepartmentState;
-use crate::domain::ids::{BackupId, UserId};
-use crate::domain::restore::{RESTORE_USERS_MAX, Restore, RestoreProgress, RestoreRequest as Wish, RestoreState};
+use crate::domain::ids::{DepartmentName, UserId};
+use crate::domain::restore::{RESTORE_USERS_MAX, Restore, RestoreRequest as Wish};
 use crate::domain::text::Invalid;
 use crate::domain::token::{Caller, Scope};
 
@@ -35,36 +35,31 @@ pub(in crate::api) async fn start_restore(
 ) -> Result<Response, Problem> {
     require_scope(&caller, Scope::RestoresWrite)?;
     let mut errors = Vec::new();
-    let backup_id: Option<BackupId> = read_field("/from/backup_id", Some(&body.from.backup_id), &mut errors);
+    let source = read_source(&body.from, &mut errors);
+    let into: Option<DepartmentName> = read_field("/into", body.into.as_deref(), &mut errors);
     let users = body.users.as_deref().map(|users| read_users(users, &mut errors));
-    let (Some(backup_id), true) = (backup_id, errors.is_empty()) else {
+    let (Some(source), true) = (source, errors.is_empty()) else {
         return Err(Problem::fields_invalid(errors));
     };
-    let backup = usable_backup(&app, &caller, &backup_id).await?;
-    let restore = Restore {
-        id: fresh_uuid(&app.clock).into(),
-        department: backup.department,
-        request: Wish {
-            backup_id,
-            users,
-            mode: body.mode.map(Into::into).unwrap_or_default(),
-            credentials: body.credentials.map(Into::into).unwrap_or_default(),
-            locked: body.locked.map(Into::into).unwrap_or_default(),
-            on_conflict: body.on_conflict.map(Into::into).unwrap_or_default(),
-        },
-        state: RestoreState::Queued,
-        cause: None,
-        requested_by: caller.name,
-        requested_at: app.clock.now(),
-        apply: body.apply.unwrap_or(false),
-        cancel_requested: false,
-        executed_by: None,
-        safety_backup_id: None,
-        plan: None,
-        progress: RestoreProgress::default(),
-        started_at: None,
-        finished_at: None,
+    let department = department_of(&app, &caller, &source).await?;
+    let into = into.filter(|into| *into != department);
+    if let Some(into) = &into {
+        require(&caller, Scope::RestoresWrite, into, "department")?;
+    }
+    let department = into.clone().unwrap_or(department);
+    takes_users(&app, &department).await?;
+    let request = Wish {
+        source,
+        into,
+        users,
+        mode: body.mode.map(Into::into).unwrap_or_default(),
+        credentials: body.credentials.map(Into::into).unwrap_or_default(),
+        locked: body.locked.map(Into::into).unwrap_or_default(),
+        on_conflict: body.on_conflict.map(Into::into).unwrap_or_default(),
     };
+    let (id, now) = (fresh_uuid(&app.clock).into(), app.clock.now());
+    let restore =
+        Restore { apply: body.apply.unwrap_or(false), ..Restore::queued(id, department, request, caller.name, now) };
     app.store.restores.insert(&restore).await?;
     answer(&app, restore, &headers).await
 }
@@ -82,19 +77,13 @@ fn read_users(users: &[String], errors: &mut Vec<FieldProblem>) -> Vec<UserId> {
     ids
 }
 
-/// The backup of a request, if the caller may see it and it can be restored.
-async fn usable_backup(app: &App, caller: &Caller, id: &BackupId) -> Result<Backup, Problem> {
-    let found = app.store.backups.get(id).await?.filter(|backup| caller.sees(&backup.department));
-    let backup = found.ok_or_else(|| Problem::not_found("backup"))?;
-    if backup.state != BackupState::Complete {
-        let invalid = Invalid::new("backup_not_complete", "Only a complete backup can be restored.");
-        return Err(Problem::field_invalid("/from/backup_id", invalid));
-    }
-    let department = app.store.departments.get(&backup.department).await?;
-    if department.is_none_or(|department| department.state != DepartmentState::Active) {
-        let name = &backup.department;
+/// Refuses a department that is not there or was deleted.
+pub(super) async fn takes_users(app: &App, name: &DepartmentName) -> Result<(), Problem> {
+    let found = app.store.departments.get(name).await?;
+    let department = found.ok_or_else(|| Problem::not_found("department"))?;
+    if department.state != DepartmentState::Active {
         let detail = format!("The department {name} was deleted. Make it again with PUT /departments/{name} first.");
         return Err(Problem::new(Kind::Conflict, detail).code("department_deleted"));
     }
-    Ok(backup)
+    Ok(())
 }

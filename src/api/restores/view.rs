@@ -1,15 +1,18 @@
 //! From stored restores to what is shown of them.
 
-use super::wire::{PlanSampleView, PlanView, RestoreFrom, RestoreProgressView, RestoreView};
+use super::wire::{PlanSampleView, PlanView, RestoreFromView, RestoreProgressView, RestoreView};
 use crate::api::jobs::waiting_cause;
+use crate::api::wire::PlaceView;
 use crate::app::App;
-use crate::domain::restore::{Plan, PlanSample, Restore, RestoreState};
+use crate::domain::restore::{Plan, PlanSample, Restore, RestoreSource, RestoreState};
+use crate::domain::window::Moment;
 
 /// One planned change as it is shown.
 pub(super) fn sample_view(sample: PlanSample) -> PlanSampleView {
     PlanSampleView {
         action: sample.action.into(),
         user_id: sample.user_id.to_string(),
+        renumbered_from: sample.renumbered_from.map(|id| id.to_string()),
         name: sample.name,
         fields: sample.fields,
     }
@@ -23,6 +26,8 @@ fn plan_view(plan: Plan) -> PlanView {
         deletes: plan.deletes,
         unchanged: plan.unchanged,
         security_kept: plan.security_kept,
+        renumbered: plan.renumbered,
+        conflicts: plan.conflicts,
         missing_users: plan.missing_users.iter().map(ToString::to_string).collect(),
         hash: plan.hash,
         samples: samples.collect(),
@@ -30,14 +35,33 @@ fn plan_view(plan: Plan) -> PlanView {
     }
 }
 
-pub(super) fn view(app: &App, restore: Restore) -> RestoreView {
+fn from_view(source: &RestoreSource) -> RestoreFromView {
+    let mut view = RestoreFromView::default();
+    match source {
+        RestoreSource::Backup(id) => view.backup_id = Some(id.to_string()),
+        RestoreSource::Undo(id) => view.undo_of = Some(id.to_string()),
+        RestoreSource::Moment(department, moment) => {
+            view.department = Some(department.to_string());
+            match moment {
+                Moment::Time(at) => view.at = Some(at.to_string()),
+                Moment::Sequence(sequence) => view.sequence = Some(sequence.0),
+            }
+        }
+    }
+    view
+}
+
+/// From a stored restore to what is shown of it.
+pub(in crate::api) fn view(app: &App, restore: Restore) -> RestoreView {
     let waits = restore.state == RestoreState::Queued && restore.cause.is_none();
     let cause = if waits { waiting_cause(app, &restore.department) } else { restore.cause };
     let request = restore.request;
     RestoreView {
         id: restore.id.to_string(),
         department: restore.department.to_string(),
-        from: RestoreFrom { backup_id: request.backup_id.to_string() },
+        from: from_view(&request.source),
+        into: request.into.map(|into| into.to_string()),
+        point: restore.point.map(|point| PlaceView { sequence: point.sequence.0, time: point.time.to_string() }),
         users: request.users.map(|users| users.iter().map(ToString::to_string).collect()),
         mode: request.mode.into(),
         credentials: request.credentials.into(),
@@ -52,6 +76,7 @@ pub(super) fn view(app: &App, restore: Restore) -> RestoreView {
         requested_by: restore.requested_by,
         requested_at: restore.requested_at.to_string(),
         safety_backup_id: restore.safety_backup_id.map(|id| id.to_string()),
+        undone_by: restore.undone_by.map(|id| id.to_string()),
         plan: restore.plan.map(plan_view),
         progress: RestoreProgressView {
             pass: restore.progress.pass.into(),

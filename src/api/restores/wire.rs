@@ -5,8 +5,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::api::extract::{not_null, object};
 use crate::api::wire::{
-    ActionView, CauseView, CredentialsView, ExecutorView, LockedView, OnConflictView, PassView, RestoreModeView,
-    RestoreStateView,
+    ActionView, CauseView, CredentialsView, ExecutorView, LockedView, OnConflictView, PassView, PlaceView,
+    RestoreModeView, RestoreStateView,
 };
 
 /// A wish for a restore. The defaults are the safe ones.
@@ -17,6 +17,11 @@ pub struct RestoreRequest {
     /// The restore point.
     #[serde(deserialize_with = "object")]
     pub(super) from: RestoreFrom,
+    /// The department that gets the records; absent means the one that they come from. A record whose id lives outside
+    /// it gets a new one.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    pub(super) into: Option<String>,
     /// Only these users, at most 10,000; absent means all.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
@@ -43,12 +48,51 @@ pub struct RestoreRequest {
     pub(super) apply: Option<bool>,
 }
 
-/// A restore point.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+/// A restore point: `backup_id`, or `department` with `at` or with `sequence`.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreFrom {
     /// Id of a complete backup.
-    pub(super) backup_id: String,
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    pub(super) backup_id: Option<String>,
+    /// The department whose history is meant, with `at` or `sequence`.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    pub(super) department: Option<String>,
+    /// Every change up to this time.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false, format = DateTime)]
+    pub(super) at: Option<String>,
+    /// Every change up to this number.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false, minimum = 0)]
+    pub(super) sequence: Option<i64>,
+}
+
+/// Where the wanted records come from: a backup, a moment of a department, or another restore.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct RestoreFromView {
+    /// A backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub backup_id: Option<String>,
+    /// The department whose history is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub department: Option<String>,
+    /// Every change up to this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    pub at: Option<String>,
+    /// Every change up to this number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub sequence: Option<i64>,
+    /// The restore that is undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub undo_of: Option<String>,
 }
 
 /// What a restore would change.
@@ -64,6 +108,10 @@ pub struct PlanView {
     pub unchanged: u64,
     /// Records of which a policy keeps the live hash or lock against the point.
     pub security_kept: u64,
+    /// Records among the creates that get a new id, since theirs lives in another department; `/changes` has both.
+    pub renumbered: u64,
+    /// Changes that are known to meet a conflict already; `/conflicts` names each once it is applied.
+    pub conflicts: u64,
     /// Users that were asked for by id and that the restore point does not have.
     pub missing_users: Vec<String>,
     /// Hash over every planned change; the `ETag` without its quotes.
@@ -82,6 +130,10 @@ pub struct PlanSampleView {
     pub action: ActionView,
     /// The user.
     pub user_id: String,
+    /// The id that the restore point has it under, where it gets a new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub renumbered_from: Option<String>,
     /// The name it has or gets.
     pub name: String,
     /// Names of the fields that change.
@@ -89,7 +141,7 @@ pub struct PlanSampleView {
 }
 
 /// How far the application has come.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RestoreProgressView {
     /// The pass that is under way.
     pub pass: PassView,
@@ -113,7 +165,11 @@ pub struct RestoreView {
     /// The department that is restored.
     pub department: String,
     /// The restore point.
-    pub from: RestoreFrom,
+    pub from: RestoreFromView,
+    /// The department that gets the records, where it is another than the one that they come from.
+    pub into: Option<String>,
+    /// What the moment of `from` was found to be; null for a backup, and until it is looked up.
+    pub point: Option<PlaceView>,
     /// Only these users; null means all.
     pub users: Option<Vec<String>>,
     /// What becomes of users that the point does not have.
@@ -143,6 +199,8 @@ pub struct RestoreView {
     pub requested_at: String,
     /// The backup taken before anything is changed.
     pub safety_backup_id: Option<String>,
+    /// The restore that takes back what this one wrote; null where nobody asked for that.
+    pub undone_by: Option<String>,
     /// What it would change, or changes; null until it is computed.
     pub plan: Option<PlanView>,
     /// How far the application has come.

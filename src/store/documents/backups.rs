@@ -59,16 +59,34 @@ pub(in crate::store) fn content_document(content: &BackupContent) -> Document {
         "cluster_time": timestamp(content.cluster_time),
         "records": long(content.records),
         "balance": content.balance,
-        "base": doc! {
-            "snapshot": &content.base.snapshot,
-            "sequence": content.base.sequence.0,
-            "taken_at": date(content.base.taken_at),
-            "records": long(content.base.records),
-            "bytes": long(content.base.bytes),
-            "root": &content.base.root,
-        },
+        "base": base_document(&content.base),
         "unchanged": content.unchanged,
     }
+}
+
+/// The snapshot that something begins with.
+pub(super) fn base_document(base: &Base) -> Document {
+    doc! {
+        "snapshot": &base.snapshot,
+        "sequence": base.sequence.0,
+        "taken_at": date(base.taken_at),
+        "records": long(base.records),
+        "bytes": long(base.bytes),
+        "root": &base.root,
+    }
+}
+
+/// Reads the snapshot that something begins with.
+pub(super) fn read_base(fields: &Fields<'_>, field: &str) -> Result<Base, StoreError> {
+    let base = fields.sub(field)?;
+    Ok(Base {
+        snapshot: base.owned("snapshot")?,
+        sequence: Sequence(base.int("sequence")?),
+        taken_at: base.time("taken_at")?,
+        records: base.count("records")?,
+        bytes: base.count("bytes")?,
+        root: base.owned("root")?,
+    })
 }
 
 /// The copies of a backup.
@@ -135,7 +153,6 @@ fn read_wish(fields: &Fields<'_>, field: &str) -> Result<Wish, StoreError> {
 
 fn read_content(fields: &Fields<'_>, field: &str) -> Result<BackupContent, StoreError> {
     let content = fields.sub(field)?;
-    let base = content.sub("base")?;
     Ok(BackupContent {
         timeline: Timeline(content.int("timeline")?),
         sequence: Sequence(content.int("sequence")?),
@@ -144,14 +161,7 @@ fn read_content(fields: &Fields<'_>, field: &str) -> Result<BackupContent, Store
         cluster_time: content.cluster_time("cluster_time")?,
         records: content.count("records")?,
         balance: content.int("balance")?,
-        base: Base {
-            snapshot: base.owned("snapshot")?,
-            sequence: Sequence(base.int("sequence")?),
-            taken_at: base.time("taken_at")?,
-            records: base.count("records")?,
-            bytes: base.count("bytes")?,
-            root: base.owned("root")?,
-        },
+        base: read_base(&content, "base")?,
         unchanged: content.flag("unchanged")?,
     })
 }

@@ -8,7 +8,7 @@ use crate::domain::epoch::Epoch;
 use crate::domain::history::{Chain, ClusterTime, Sequence, Timeline};
 use crate::domain::ids::RestoreId;
 use crate::domain::restore::{
-    CredentialsPolicy, LockedPolicy, OnConflict, Plan, Restore, RestoreMode, RestoreProgress, RestoreRequest,
+    CredentialsPolicy, LockedPolicy, OnConflict, Plan, Restore, RestoreMode, RestoreRequest, RestoreSource,
     RestoreState,
 };
 use crate::store::StoreError;
@@ -128,30 +128,16 @@ async fn a_leader_that_was_superseded_writes_nothing() {
 async fn a_restore_goes_from_queued_to_complete() {
     let store = store().await;
     let leadership = leader(&store, 1).await;
-    let restore = Restore {
-        id: RestoreId::from(uuid::Uuid::now_v7()),
-        department: department(),
-        request: RestoreRequest {
-            backup_id: backup().id,
-            users: Some(vec!["u1".parse().unwrap()]),
-            mode: RestoreMode::Exact,
-            credentials: CredentialsPolicy::Restore,
-            locked: LockedPolicy::Unlock,
-            on_conflict: OnConflict::Overwrite,
-        },
-        state: RestoreState::Queued,
-        cause: None,
-        requested_by: "ada".to_owned(),
-        requested_at: NOW,
-        apply: false,
-        cancel_requested: false,
-        executed_by: None,
-        safety_backup_id: None,
-        plan: None,
-        progress: RestoreProgress::default(),
-        started_at: None,
-        finished_at: None,
+    let request = RestoreRequest {
+        source: RestoreSource::Backup(backup().id),
+        into: None,
+        users: Some(vec!["u1".parse().unwrap()]),
+        mode: RestoreMode::Exact,
+        credentials: CredentialsPolicy::Restore,
+        locked: LockedPolicy::Unlock,
+        on_conflict: OnConflict::Overwrite,
     };
+    let restore = Restore::queued(RestoreId::from(uuid::Uuid::now_v7()), department(), request, "ada".to_owned(), NOW);
     store.restores.insert(&restore).await.unwrap();
     assert_eq!(store.restores.get(&restore.id).await.unwrap(), Some(restore.clone()));
     let taken = store.restores.take(&leadership, &restore.id, NOW).await.unwrap();
@@ -164,6 +150,8 @@ async fn a_restore_goes_from_queued_to_complete() {
         renames: 1,
         unchanged: 4,
         security_kept: 5,
+        conflicts: 6,
+        renumbered: 7,
         missing_users: vec!["u9".parse().unwrap()],
         hash: "h".to_owned(),
         samples: Vec::new(),

@@ -26,21 +26,32 @@ async fn a_restore_whose_leader_is_killed_is_finished_from_its_checkpoint_by_the
     let body = json!({ "from": { "backup_id": backup["id"] }, "mode": "exact",
         "credentials": "restore", "locked": "restore", "apply": true });
     let location = stack.restore(body).await.header("location").to_owned();
+    let (at_the_kill, job) = survives_its_leader(&mut stack, &location).await;
+    assert_eq!(job["progress"]["conflicts"], 0, "{job}");
+    assert_same_content(&wanted, &stack.records("default").await);
+    let again = stack.backup("default").await;
+    assert_eq!(again["root"], backup["root"], "the same records give the same root");
+    assert_every_range_was_done_once(&stack, &at_the_kill).await;
+}
+
+/// Kills the leader in the middle of a restore, and sees the next one finish it. Returns the restore as it was at the kill
+/// and as it is at its end.
+pub(super) async fn survives_its_leader(stack: &mut Stack, location: &str) -> (Value, Value) {
     let old = eventually("the restore is under way", Duration::from_mins(1), async || {
-        let job = stack.client().get(&location).await.expect(200).json;
+        let job = stack.client().get(location).await.expect(200).json;
         assert_ne!(job["state"], "complete", "it was over before it could be interrupted");
         let (done, total) = progress(&job)?;
         (done * 10 > total * 2).then(|| job["executed_by"].clone())
     })
     .await;
     stack.crash(old["replica"].as_str().expect("have an id"));
-    let at_the_kill = stack.client().get(&location).await.expect(200).json;
+    let at_the_kill = stack.client().get(location).await.expect(200).json;
     let (checkpoint, total) = progress(&at_the_kill).expect("have progress");
     assert!(checkpoint * 10 >= total && checkpoint * 10 <= total * 9, "{checkpoint} of {total} is not the middle");
 
     let mut last = checkpoint;
     let job = eventually("the restore has ended", Duration::from_mins(1), async || {
-        let job = stack.client().get(&location).await.expect(200).json;
+        let job = stack.client().get(location).await.expect(200).json;
         let (done, _) = progress(&job)?;
         assert!(done >= last, "it went back from {last} to {done}");
         last = done;
@@ -51,11 +62,56 @@ async fn a_restore_whose_leader_is_killed_is_finished_from_its_checkpoint_by_the
     assert_ne!(job["executed_by"]["replica"], old["replica"]);
     assert!(job["executed_by"]["epoch"].as_u64() > old["epoch"].as_u64(), "{job}");
     assert_eq!(progress(&job), Some((total, total)), "{job}");
+    (at_the_kill, job)
+}
+
+#[tokio::test]
+async fn an_undo_whose_leader_is_killed_is_finished_by_the_next_one_and_a_listener_hears_it_through() {
+    let settings = Settings { replicas: 3, targets: 3, range_records: 4, ..Settings::default() };
+    let mut stack = Stack::start(settings).await;
+    stack.create_users("default", 10 * GROUPS).await;
+    lock_some(&stack).await;
+    let backup = stack.backup("default").await;
+    change_most(&stack).await;
+    let before = stack.records("default").await;
+    let with = json!({ "mode": "exact", "credentials": "restore", "locked": "restore" });
+    let restore = stack.restored(&backup, with).await;
+    let of = format!("/restores/{}", restore["id"].as_str().expect("have an id"));
+    let leader = stack.leader_of("default").await;
+    let other = stack.replicas.iter().find(|replica| replica.id != leader["replica"]).expect("have a follower");
+    let mut listener = other.client.listen("?kind=restore", None).await;
+    let location = stack.undo(&of).await.expect(202).header("location").to_owned();
+    let (_, job) = survives_its_leader(&mut stack, &location).await;
+    let heard = listener.until(|event| event["id"] == job["id"] && event["state"] == "complete").await;
+    let executed: Vec<&Value> = heard.iter().map(|event| &event["executed_by"]["replica"]).collect();
+    assert!(executed.contains(&&leader["replica"]), "a listener hears both leaders: {executed:?}");
+    assert_eq!(executed.last(), Some(&&job["executed_by"]["replica"]));
     assert_eq!(job["progress"]["conflicts"], 0, "{job}");
-    assert_same_content(&wanted, &stack.records("default").await);
-    let again = stack.backup("default").await;
-    assert_eq!(again["root"], backup["root"], "the same records give the same root");
-    assert_every_range_was_done_once(&stack, &at_the_kill).await;
+    assert_same_content(&before, &stack.records("default").await);
+}
+
+#[tokio::test]
+async fn a_restore_into_another_department_gives_the_same_new_ids_whoever_goes_on_with_it() {
+    let settings = Settings { replicas: 3, targets: 3, range_records: 4, ..Settings::default() };
+    let mut stack = Stack::start(settings).await;
+    stack.create_users("default", 10 * GROUPS).await;
+    stack.department("sales").await;
+    let backup = stack.backup("default").await;
+    let planned = stack.plan(json!({ "from": { "backup_id": backup["id"] }, "into": "sales" })).await;
+    let path = format!("{}/changes", planned.location);
+    let changes = stack.pages(&path, 1000).await;
+    // What the plan has found counts, whatever becomes of the ids meanwhile.
+    for n in (0..10 * GROUPS).step_by(7) {
+        stack.delete(&format!("default-{n:05}")).await;
+    }
+    stack.apply(&planned).await.expect(202);
+    let (_, job) = survives_its_leader(&mut stack, &planned.location).await;
+    assert_eq!(job["progress"]["conflicts"], 0, "{job}");
+    assert_eq!(job["plan"]["renumbered"], 10 * GROUPS, "{job}");
+    assert_eq!(stack.pages(&path, 1000).await, changes);
+    let ids = |id: &Value| id.as_str().expect("be a text").to_owned();
+    let promised: std::collections::BTreeSet<String> = changes.iter().map(|change| ids(&change["user_id"])).collect();
+    assert!(stack.records("sales").await.keys().eq(&promised));
 }
 
 fn progress(job: &Value) -> Option<(u64, u64)> {

@@ -117,6 +117,11 @@ impl Client {
         request
     }
 
+    /// GET, without reading the body.
+    pub(crate) async fn open(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        self.request(Method::GET, path, headers).send().await.expect("answer")
+    }
+
     async fn read(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
         let answer = request.send().await?;
         let (status, headers) = (answer.status(), answer.headers().clone());

@@ -6,6 +6,7 @@ pub(crate) mod archived;
 pub(crate) mod changes;
 pub(crate) mod client;
 pub(crate) mod copies;
+pub(crate) mod events;
 pub(crate) mod objects;
 pub(crate) mod parts;
 pub(crate) mod process;

@@ -60,6 +60,17 @@ impl Stack {
         self.client().send(Method::POST, &format!("{location}/cancel"), &[], None).await
     }
 
+    /// Asks for the undo of a restore.
+    pub(crate) async fn undo(&self, location: &str) -> Answer {
+        self.client().send(Method::POST, &format!("{location}/undo"), &[], None).await
+    }
+
+    /// Undoes a restore and waits until that is complete.
+    pub(crate) async fn undone(&self, location: &str) -> Value {
+        let undo = self.undo(location).await.expect(202);
+        self.ended(undo.header("location"), "complete").await
+    }
+
     /// Applies a plan and waits until it is complete.
     pub(crate) async fn carry_out(&self, planned: &Planned) -> Value {
         self.apply(planned).await.expect(202);

@@ -1,0 +1,53 @@
+//! `POST /restores/{restore_id}/undo`.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use super::start::takes_users;
+use super::wire::RestoreView;
+use super::{answer, load};
+use crate::api::extract::Path;
+use crate::api::jobs::fresh_uuid;
+use crate::api::problem::{Kind, Problem, Problems};
+use crate::app::App;
+use crate::domain::ids::RestoreId;
+use crate::domain::restore::{Restore, RestoreRequest, RestoreSource};
+use crate::domain::token::{Caller, Scope};
+use crate::store::restore_undo::UndoRequested;
+
+/// Undoes a restore.
+///
+/// A new restore, which is applied without a stop: it gives each record that the restore wrote the value that it had
+/// just before. A record that was changed since then stays as it is and is a conflict. No policy applies, so an undo may
+/// bring an old password hash back or unlock a user. An undo can be undone.
+#[utoipa::path(post, path = "/restores/{restore_id}/undo", operation_id = "undoRestore", tag = "restores",
+    params(("restore_id" = String, Path, description = "Id of the restore."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60.")),
+    responses((status = 202, description = "Recorded; `Location` shows its progress.", body = RestoreView),
+        (status = 200, description = "Ended while the answer waited.", body = RestoreView), Problems))]
+pub(in crate::api) async fn undo_restore(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<RestoreId>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let undone = load(&app, &caller, Scope::RestoresUndo, &id).await?;
+    takes_users(&app, &undone.department).await?;
+    let (fresh, now) = (fresh_uuid(&app.clock).into(), app.clock.now());
+    let request = RestoreRequest::everything(RestoreSource::Undo(id.clone()));
+    let undo = Restore { apply: true, ..Restore::queued(fresh, undone.department, request, caller.name, now) };
+    match app.store.restores.request_undo(&undo).await? {
+        UndoRequested::Queued => answer(&app, undo, &headers).await,
+        UndoRequested::Unfinished(_) => {
+            let detail = format!("The restore has not ended. Wait for its end, or POST /restores/{id}/cancel first.");
+            Err(Problem::new(Kind::Conflict, detail).code("not_ended"))
+        }
+        UndoRequested::Undone(other) => {
+            let detail = format!(
+                "The restore is undone already, by the restore {other}. To take that back, POST /restores/{other}/undo."
+            );
+            Err(Problem::new(Kind::Conflict, detail).code("already_undone"))
+        }
+    }
+}
