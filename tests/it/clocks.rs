@@ -22,9 +22,10 @@ async fn step_down(from: &Part, to: &Part) {
     let (from, to) = (admin_of(from).await, admin_of(to).await);
     // The connection may be closed before it answers.
     let _ = from.run_command(doc! { "replSetStepDown": 60, "secondaryCatchUpPeriodSecs": 30 }).await;
-    // It may stand again at once.
-    let _ = from.run_command(doc! { "replSetFreeze": 0 }).await;
+    // The other one stands at once, and this one may again later.
+    let _ = to.run_command(doc! { "replSetStepUp": 1 }).await;
     until_primary(&to).await;
+    let _ = from.run_command(doc! { "replSetFreeze": 0 }).await;
 }
 
 async fn write(stack: &Stack, word: &str) {

@@ -15,6 +15,8 @@ pub(crate) fn journal_of(stack: &Stack, target: &str, department: &str) -> Vec<(
     let repository = stack.repository();
     let folder = format!("departments/{department}/1/journal");
     let mut names: Vec<String> = names_in(&place.join(&folder));
+    // What a killed leader was writing lies beside them under another ending.
+    names.retain(|name| name.ends_with(".seg"));
     names.sort();
     let (mut changes, mut chain): (Vec<(Sequence, Change, Chain)>, _) = (Vec::new(), Chain::GENESIS);
     for name in names {
@@ -43,6 +45,7 @@ pub(crate) fn times_of(stack: &Stack) -> Vec<(Change, Timestamp)> {
     let (repository, folder) = (stack.repository(), "departments/default/1/journal");
     let place = stack.folder.path().join("targets/t1");
     let mut names = names_in(&place.join(folder));
+    names.retain(|name| name.ends_with(".seg"));
     names.sort();
     let department = "default".parse().expect("be a name");
     let mut times = Vec::new();
