@@ -30,7 +30,7 @@ async fn write(stack: &Stack, word: &str, count: u64) {
 }
 
 async fn sync(stack: &Stack) -> Value {
-    eventually("a receipt", SOON, async || {
+    eventually("a receipt", SOON * 2, async || {
         let answer = stack.client().send(Method::POST, "/departments/default/sync", &[], None).await;
         (answer.status == 200).then_some(answer.json)
     })
