@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::settings::Settings;
@@ -45,7 +46,11 @@ async fn a_history_that_misses_a_write_is_an_alarm_with_the_ids() {
     stack.replica(&id).kill();
     write_past_the_history(&stack).await;
     stack.replica(&id).restart();
-    stack.leader_of("default").await;
+    eventually("the replica serves again", Duration::from_mins(1), async || {
+        let answer = stack.client().try_send(Method::GET, "/readyz", &[], None).await;
+        answer.ok().filter(|answer| answer.status == 200).map(drop)
+    })
+    .await;
     let alarm = eventually("the comparison finds the difference", Duration::from_mins(1), async || {
         let drift = compared(&stack, 40).await;
         (drift["checked_at"] != good["checked_at"] && drift["differing"] != 0).then_some(drift)
