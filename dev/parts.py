@@ -64,6 +64,17 @@ def zookeeper():
     return home, jars
 
 
+def faketime():
+    """Path of the library that gives a process a clock of its own."""
+    paths = "/usr/lib/*/faketime/libfaketime.so.1"
+    if not glob.glob(paths):
+        _apt("libfaketime")
+    found = glob.glob(paths)
+    if not found:
+        raise Missing("libfaketime is missing; install the package libfaketime.")
+    return found[0]
+
+
 def tools(*programs):
     """Makes sure that the programs, each named like its package, are there."""
     for program in programs:

@@ -70,6 +70,7 @@ def test_parts_up():
             "ROLLKEEPER_TEST_MONGODB_URI": f"mongodb://{mongodb}/?replicaSet=rs0",
             "ROLLKEEPER_TEST_ZOOKEEPER": zookeeper,
             "ROLLKEEPER_TEST_MONGOD": parts.mongod(),
+            "ROLLKEEPER_TEST_FAKETIME": parts.faketime(),
             "ROLLKEEPER_TEST_ZK_HOME": parts.zookeeper()[0],
             "ROLLKEEPER_TEST_ZK_CLASS_PATH": parts.zookeeper()[1],
         }))
@@ -86,6 +87,7 @@ def fetch():
     """Gets every part, and starts none."""
     parts.mongod()
     parts.zookeeper()
+    parts.faketime()
     parts.tools("age-keygen", "zstd", "b3sum", "curl")
     parts.cargo_deny()
 

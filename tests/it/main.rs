@@ -8,6 +8,7 @@ mod bad_import;
 mod bad_input;
 mod bad_objects;
 mod bad_targets;
+mod clocks;
 mod deleting;
 mod departments;
 mod diverged;

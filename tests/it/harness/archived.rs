@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rollkeeper::domain::clock::Timestamp;
 use rollkeeper::domain::history::{Chain, Change, Sequence, Timeline};
 use serde_json::Value;
 
@@ -37,6 +38,26 @@ pub(crate) fn journal_of(stack: &Stack, target: &str, department: &str) -> Vec<(
     let numbered = (1..).zip(&changes).all(|(n, (sequence, ..))| sequence.0 == n);
     assert!(numbered, "the journal on {target} has a hole");
     changes
+}
+
+/// The time of every change of `default` as the first target has it, in the order of the changes.
+pub(crate) fn times_of(stack: &Stack) -> Vec<(Change, Timestamp)> {
+    let (repository, folder) = (stack.repository(), "departments/default/1/journal");
+    let place = stack.folder.path().join("targets/t1");
+    let mut names = names_in(&place.join(folder));
+    names.retain(|name| name.ends_with(".seg"));
+    names.sort();
+    let department = "default".parse().expect("be a name");
+    let mut times = Vec::new();
+    for name in names {
+        let sealed = std::fs::read(place.join(folder).join(&name)).expect("read a segment");
+        let path = rollkeeper::targets::layout::ObjectPath::from_stored(format!("{folder}/{name}"));
+        let opened = repository.open_segment(&department, Timeline(1), &path, &sealed).expect("open a segment");
+        let known = i64::try_from(times.len()).expect("fit");
+        let new = opened.changes.into_iter().filter(|(change, _)| change.sequence.0 > known);
+        times.extend(new.map(|(change, _)| (change.change, change.time)));
+    }
+    times
 }
 
 /// The names in a folder; none where there is no folder.

@@ -70,6 +70,35 @@ pub(crate) async fn cloned_mongod(folder: &Path) -> Part {
     started
 }
 
+/// Adds a member whose clock is that many seconds behind to the replica set of another mongod; returns when it can be primary.
+pub(crate) async fn member_behind(folder: &Path, of: &Part, seconds: u32) -> Part {
+    let plain = bare_command(&folder.join("mongod-behind"), 128);
+    let mut arguments = vec![
+        format!("LD_PRELOAD={}", variable("ROLLKEEPER_TEST_FAKETIME")),
+        format!("FAKETIME=-{seconds}s"),
+        "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+        variable("ROLLKEEPER_TEST_MONGOD"),
+    ];
+    arguments.extend(plain.1);
+    let started = Part::start("/usr/bin/env".into(), arguments, folder.join("mongod-behind.log"), plain.0);
+    let admin = admin_of(&started).await;
+    eventually("the member serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
+    let primary = admin_of(of).await;
+    let config = primary.run_command(doc! { "replSetGetConfig": 1 }).await.expect("read the configuration");
+    let mut config = config.get_document("config").expect("have one").clone();
+    config
+        .insert("members", vec![doc! { "_id": 0, "host": of.address() }, doc! { "_id": 1, "host": started.address() }]);
+    config.insert("version", config.get_i32("version").expect("have a version") + 1);
+    config.get_document_mut("settings").expect("have settings").insert("electionTimeoutMillis", 2000);
+    primary.run_command(doc! { "replSetReconfig": config }).await.expect("add the member");
+    eventually("the member is secondary", START, async || {
+        let hello = admin.run_command(doc! { "hello": 1 }).await.ok()?;
+        hello.get_bool("secondary").unwrap_or(false).then_some(())
+    })
+    .await;
+    started
+}
+
 fn bare_mongod(folder: &Path, oplog_mb: u32) -> Part {
     let (port, arguments) = bare_command(&folder.join("mongod"), oplog_mb);
     Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join("mongod.log"), port)
