@@ -91,13 +91,17 @@ mod tests {
         let target = Target::open(&config, Duration::from_secs(5), Clock::System).unwrap();
         let object = ObjectPath::from_stored("departments/eng/1/chunks/ab".to_owned());
         target.put(&object, Bytes::from_static(b"whole")).await.unwrap();
-        let now = SystemTime::now();
+        let now = Clock::System.now();
+        let ago = |age: Duration| {
+            let since = Duration::from_millis(now.as_millis().unsigned_abs());
+            SystemTime::UNIX_EPOCH + since.checked_sub(age).unwrap()
+        };
         let folder = dir.path().join("departments/eng/1/chunks");
         let leave = |name: &str, age: Duration| {
             let file = std::fs::File::create(folder.join(name)).unwrap();
-            file.set_modified(now.checked_sub(age).unwrap()).unwrap();
+            file.set_modified(ago(age)).unwrap();
         };
-        std::fs::File::open(folder.join("ab")).unwrap().set_modified(now.checked_sub(DAY * 9).unwrap()).unwrap();
+        std::fs::File::open(folder.join("ab")).unwrap().set_modified(ago(DAY * 9)).unwrap();
         leave("ab#1", DAY * 2);
         leave("cd#12", DAY * 2);
         leave("cd#13", DAY / 2);
@@ -106,7 +110,7 @@ mod tests {
             target.list("departments").await.unwrap().iter().map(|path| path.hash().to_owned()).collect();
         assert!(!listed.iter().any(|name| name.contains("#1")), "a listing hides them: {listed:?}");
 
-        let before = Timestamp::from_millis(millis(now.checked_sub(DAY).unwrap()));
+        let before = Timestamp::from_millis(millis(ago(DAY)));
         assert_eq!(target.remove_unfinished("departments/ops", before).await.unwrap(), 0, "another department");
         assert_eq!(target.remove_unfinished("departments/eng", before).await.unwrap(), 2);
         let left = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

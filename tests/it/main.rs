@@ -41,6 +41,7 @@ mod restores_undo;
 mod restores_users;
 mod restores_writers;
 mod retention;
+mod retention_hangs;
 mod retention_journal;
 mod retention_pins;
 mod schedule;

@@ -28,7 +28,7 @@ const WRITERS_EACH: u64 = 2;
 const TAKEN_OVER: Duration = Duration::from_mins(1);
 
 fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
+    let text = std::env::var_os(name)?.into_string().expect("be UTF-8");
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
 }
 
