@@ -74,18 +74,35 @@ class Newcomer(unittest.TestCase):
         parts.tools("age-keygen", "zstd", "b3sum", "curl")
         make("down")
         cls.addClassCleanup(make, "down")
-        cls.printed = shell("\n".join(blocks("README.md", "sh", "## A tour")))
+        cls.printed = shell("\n".join(blocks("README.md", "sh", "## A tour", "\n## Configuration")))
         cls.answers = [json.loads(line) for line in cls.printed.splitlines() if line.startswith("{")]
 
     def test_the_tour_of_the_readme_loses_a_user_and_brings_it_back(self):
-        department, listed, changed, backup, restore, back = self.answers
-        self.assertEqual(department["policy"], {"backup_every": "10s"})
+        department, listed, changed, backup, restore, back = self.answers[:6]
+        self.assertEqual(department["policy"]["backup_every"], "10s")
         self.assertEqual([user["name"] for user in listed["items"]], ["Ada"])
         self.assertEqual(changed["name"], "Ada Lovelace")
         self.assertEqual((backup["state"], backup["records"]), ("complete", 1))
         self.assertEqual((restore["state"], restore["plan"]["creates"]), ("complete", 1))
         own = ("id", "name", "department", "created_at")
         self.assertEqual([back[key] for key in own], [changed[key] for key in own])
+
+    def test_the_tour_reads_and_restores_a_moment(self):
+        changed, receipt, then, history, everybody, diff, restore = self.answers[6:13]
+        self.assertEqual(changed["name"], "Countess of Lovelace")
+        self.assertEqual(then["name"], "Ada Lovelace")
+        self.assertEqual([user["name"] for user in everybody["items"]], ["Ada Lovelace"])
+        self.assertEqual(history["items"][0]["changed"], ["name"])
+        self.assertEqual(history["items"][0]["sequence"], receipt["sequence"])
+        self.assertEqual([item["changed"] for item in diff["items"]], [["name"]])
+        self.assertEqual((restore["state"], restore["plan"]["updates"]), ("complete", 1))
+
+    def test_the_tour_shows_what_is_kept_and_reads_it_with_the_key_alone(self):
+        department, plan = self.answers[13:15]
+        self.assertEqual(department["policy"]["retention"]["keep_within"], "2d")
+        self.assertEqual(plan["dropped"], 0)
+        self.assertTrue(all(item["reasons"] for item in plan["items"]))
+        self.assertEqual(self.printed.rstrip().splitlines()[-1], "1")
 
     def test_a_backup_can_be_read_by_hand_as_the_formats_document_says(self):
         self.take_a_backup_that_is_on_every_target()

@@ -176,6 +176,8 @@ mod tests {
         tell(&sender, vec![name()]);
         assert!(!receiver.has_changed().unwrap());
         tell(&sender, Vec::new());
+        assert!(!receiver.has_changed().unwrap(), "somebody has dropped the database");
+        tell(&sender, vec![name(), "eng".parse().unwrap()]);
         assert!(receiver.has_changed().unwrap());
     }
 }

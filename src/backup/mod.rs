@@ -33,6 +33,7 @@ pub mod record;
 pub mod renumber;
 pub mod repair;
 pub mod repository;
+pub mod rescan;
 pub mod scrub;
 pub mod seal;
 pub mod segment;

@@ -44,6 +44,9 @@ pub struct BackupConfig {
     /// Pause after the journal on each target was read and checked from its beginning. Default 6h.
     #[serde(with = "duration")]
     pub scrub_every: Duration,
+    /// How often a leader compares the history with the live records. Default 24h.
+    #[serde(with = "duration")]
+    pub rescan_every: Duration,
 }
 
 /// `[backup.retention]`: how long backups and history are kept.
@@ -105,6 +108,7 @@ impl Default for BackupConfig {
             merge_after: Duration::from_hours(1),
             look_every: Duration::from_mins(1),
             scrub_every: Duration::from_hours(6),
+            rescan_every: Duration::from_hours(24),
         }
     }
 }

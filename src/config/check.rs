@@ -221,6 +221,8 @@ fn backup_and_restore(config: &Config, findings: &mut Findings) {
     findings.need(look, "backup.look_every", "outside 500ms to 1h", "Use 60s.");
     let scrub = (Duration::from_secs(1)..=Duration::from_hours(31 * 24)).contains(&backup.scrub_every);
     findings.need(scrub, "backup.scrub_every", "outside 1s to 31d", "Use 6h.");
+    let rescan = (Duration::from_secs(1)..=Duration::from_hours(31 * 24)).contains(&backup.rescan_every);
+    findings.need(rescan, "backup.rescan_every", "outside 1s to 31d", "Use 24h.");
 
     let restore = &config.restore;
     let records = (1..=1000).contains(&restore.range_records);

@@ -138,11 +138,13 @@ fn print_backup(backup: &BackupConfig, toml: &mut Toml) {
         merge_after,
         look_every,
         scrub_every,
+        rescan_every,
     } = backup;
     toml.table("[backup]").duration("backup_every", *backup_every).line("chunk_records", chunk_records);
     toml.line("scan_cursors", scan_cursors).duration("journal_every", *journal_every);
     toml.line("segment_bytes", segment_bytes).duration("idle_head_every", *idle_head_every);
     toml.duration("look_every", *look_every).duration("scrub_every", *scrub_every);
+    toml.duration("rescan_every", *rescan_every);
     toml.duration("prune_every", *prune_every).duration("prune_grace", *prune_grace);
     toml.duration("merge_after", *merge_after);
     let RetentionConfig { keep_within, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly } =

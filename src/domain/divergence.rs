@@ -221,6 +221,7 @@ mod tests {
             gaps: Vec::new(),
             journal: Vec::new(),
             damage: Vec::new(),
+            drift: None,
             diverged: None,
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use super::clock::Timestamp;
 use super::damage::JournalDamage;
 use super::divergence::Divergence;
+use super::drift::Drift;
 use super::epoch::Epoch;
 use super::ids::{DepartmentName, TargetName, UserId};
 use super::user::User;
@@ -103,6 +104,8 @@ pub struct Head {
     pub journal: Vec<JournalCopy>,
     /// Where the journal breaks on a target, and no other target could give what is missing.
     pub damage: Vec<JournalDamage>,
+    /// What the last comparison with the live records found; absent before the first.
+    pub drift: Option<Drift>,
     /// The targets hold another history: nothing is written to them.
     pub diverged: Option<Divergence>,
 }

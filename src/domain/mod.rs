@@ -12,6 +12,7 @@ pub mod copies;
 pub mod damage;
 pub mod department;
 pub mod divergence;
+pub mod drift;
 pub mod epoch;
 pub mod history;
 pub mod ids;

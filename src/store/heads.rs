@@ -7,13 +7,14 @@ use mongodb::{Collection, Database};
 use super::StoreError;
 use super::documents::damage::damage_array;
 use super::documents::heads::{
-    fresh_head, journal_array, place_document, position_document, read_head, source_document,
+    drift_document, fresh_head, journal_array, place_document, position_document, read_head, source_document,
 };
 use super::documents::{cluster_time_of, date, opt_date, timestamp};
 use super::error::{read, write};
 use super::fences::exact_epoch;
 use crate::domain::clock::Timestamp;
 use crate::domain::damage::JournalDamage;
+use crate::domain::drift::Drift;
 use crate::domain::epoch::{Epoch, Leadership};
 use crate::domain::history::{Chain, ClusterTime, Head, JournalCopy, Position, Source};
 use crate::domain::ids::DepartmentName;
@@ -150,6 +151,17 @@ impl Heads {
     pub async fn set_behind(&self, leadership: &Leadership, since: Timestamp) -> Result<(), StoreError> {
         let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
         let update = doc! { "$set": { "behind_since": date(since) } };
+        let done = write(self.heads.update_one(filter, update)).await?;
+        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+    }
+
+    /// Records what a comparison with the live records found, if the head still has this epoch.
+    ///
+    /// # Errors
+    /// `Fenced` when it has not.
+    pub async fn set_drift(&self, leadership: &Leadership, drift: &Drift) -> Result<(), StoreError> {
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let update = doc! { "$set": { "drift": drift_document(drift) } };
         let done = write(self.heads.update_one(filter, update)).await?;
         if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
     }

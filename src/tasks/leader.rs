@@ -13,7 +13,7 @@ use super::divergence::{self, when_clear};
 use super::follower::Follower;
 use super::halt::Halt;
 use super::stream::Hub;
-use super::{archive, backups, catch_up, follow, prune, restores, schedule, scrub};
+use super::{archive, backups, catch_up, follow, prune, rescan, restores, schedule, scrub};
 use crate::backup::Repository;
 use crate::cluster::{Claim, Lease, Verdict};
 use crate::domain::cause::{Cause, chain};
@@ -200,6 +200,7 @@ async fn run_tasks(leading: &Leading, hub: Hub) {
         tracker.spawn(writer(restores::run(leading.clone()).boxed())),
         tracker.spawn(writer(catch_up::run(leading.clone()).boxed())),
         tracker.spawn(writer(scrub::run(leading.clone()).boxed())),
+        tracker.spawn(writer(rescan::run(leading.clone()).boxed())),
         tracker.spawn(writer(prune::run(leading.clone()).boxed())),
     ];
     let _ = futures::future::select_all(tasks).await;

@@ -22,6 +22,7 @@ mod merge;
 mod prune;
 mod rebase;
 mod renames;
+mod rescan;
 mod restores;
 mod schedule;
 mod scrub;

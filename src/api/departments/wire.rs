@@ -15,6 +15,7 @@ use crate::api::wire::{DepartmentStateView, TargetView};
 use crate::app::App;
 use crate::domain::damage::JournalDamage;
 use crate::domain::department::Department;
+use crate::domain::drift::Drift;
 use crate::domain::history::Head;
 use crate::domain::ids::DepartmentName;
 
@@ -90,6 +91,8 @@ pub struct HeadView {
     /// Where the journal breaks on a target, and no other target could give what is missing; moments there cannot be read
     /// from it.
     pub damage: Vec<JournalDamageView>,
+    /// What the last comparison with the live records found; null before the first.
+    pub drift: Option<DriftView>,
 }
 
 /// A place where the journal on a target breaks.
@@ -106,6 +109,34 @@ pub struct JournalDamageView {
     /// When it was found.
     #[schema(format = DateTime)]
     pub found_at: String,
+}
+
+/// What a comparison of the history with the live records found.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DriftView {
+    /// When it was made.
+    #[schema(format = DateTime)]
+    pub checked_at: String,
+    /// The history up to here was compared.
+    pub sequence: i64,
+    /// Live records that were compared.
+    pub records: u64,
+    /// Users that are not the same on both sides; anything but 0 is an alarm.
+    pub differing: u64,
+    /// The first of them, at most 100.
+    pub ids: Vec<String>,
+}
+
+impl From<Drift> for DriftView {
+    fn from(drift: Drift) -> Self {
+        Self {
+            checked_at: drift.checked_at.to_string(),
+            sequence: drift.sequence.0,
+            records: drift.records,
+            differing: drift.differing,
+            ids: drift.ids.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 impl From<JournalDamage> for JournalDamageView {
@@ -218,6 +249,7 @@ fn head_view(head: Head) -> HeadView {
         time: head.position.time.to_string(),
         journal: head.journal.into_iter().map(Into::into).collect(),
         damage: head.damage.into_iter().map(Into::into).collect(),
+        drift: head.drift.map(Into::into),
     }
 }
 

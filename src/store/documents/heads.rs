@@ -4,12 +4,14 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::damage::read_damage;
 use super::divergence::read_divergence;
-use super::{Fields, binary, date, timestamp};
+use super::{Fields, binary, date, long, timestamp};
 use crate::domain::clock::Timestamp;
+use crate::domain::drift::Drift;
 use crate::domain::epoch::Epoch;
 use crate::domain::history::{
     Chain, ClusterTime, Gap, Head, JournalCopy, Position, Sequence, Source, StreamToken, Timeline,
 };
+use crate::domain::ids::UserId;
 use crate::domain::window::Place;
 use crate::store::StoreError;
 
@@ -72,6 +74,30 @@ pub(in crate::store) fn gap_document(gap: &Gap) -> Document {
     }
 }
 
+/// What a comparison with the live records found.
+pub(in crate::store) fn drift_document(drift: &Drift) -> Document {
+    doc! {
+        "checked_at": date(drift.checked_at),
+        "timeline": drift.timeline.0,
+        "sequence": drift.sequence.0,
+        "records": long(drift.records),
+        "differing": long(drift.differing),
+        "ids": drift.ids.iter().map(UserId::as_str).collect::<Vec<_>>(),
+    }
+}
+
+fn read_drift(fields: &Fields<'_>, field: &str) -> Result<Drift, StoreError> {
+    let drift = fields.sub(field)?;
+    Ok(Drift {
+        checked_at: drift.time("checked_at")?,
+        timeline: Timeline(drift.int("timeline")?),
+        sequence: Sequence(drift.int("sequence")?),
+        records: drift.count("records")?,
+        differing: drift.count("differing")?,
+        ids: drift.texts("ids", |id| id.parse().ok())?,
+    })
+}
+
 fn read_place(fields: &Fields<'_>, field: &str) -> Result<Place, StoreError> {
     let place = fields.sub(field)?;
     Ok(Place {
@@ -124,6 +150,7 @@ pub(in crate::store) fn read_head(document: &Document) -> Result<Head, StoreErro
         // Heads of before the journal have none.
         journal: fields.opt("journal", read_journal)?.unwrap_or_default(),
         damage: fields.opt("damage", read_damage)?.unwrap_or_default(),
+        drift: fields.opt("drift", read_drift)?,
         diverged: fields.opt("diverged", read_divergence)?,
     })
 }

@@ -125,7 +125,9 @@ impl Client {
     async fn read(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
         let answer = request.send().await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let text = answer.text().await?;
+        // A stream of events has no end; `open` reads one.
+        let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let text = if kind.starts_with("text/event-stream") { String::new() } else { answer.text().await? };
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         Ok(Answer { status, headers, text, json })
     }
