@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 RUN_TESTS := if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; \
 	else cargo test --locked -- --test-threads=1; fi
 
-.PHONY: help demo up down test check bench fmt build fetch
+.PHONY: help demo up down test kills check bench fmt build fetch
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +39,12 @@ test: ## Everything that CI runs: format, lints, licences, the demonstration, th
 	set -a; . .run/parts/env; set +a; \
 	export ROLLKEEPER_TEST_UNFENCED="$$PWD/.run/rollkeeper-unfenced"; \
 	$(RUN_TESTS)
+
+kills: build ## Kill the leader 200 times during writes at full speed (KILLS=200, KILLS_SEED repeats a run)
+	@trap '$(STACK) test-parts down' EXIT; \
+	$(STACK) test-parts up >/dev/null; \
+	set -a; . .run/parts/env; set +a; \
+	KILLS="$(or $(KILLS),200)" cargo test --locked --quiet --test it -- --nocapture kills::
 
 check: ## The quick loop: format, lints, and the tests that need no MongoDB or ZooKeeper
 	@cargo fmt --check

@@ -152,7 +152,7 @@ pub struct Decision {
 pub struct Plan {
     /// The decisions, oldest backup first.
     pub decisions: Vec<Decision>,
-    /// The backup that the whole history begins with; none while all of it is kept.
+    /// The backup that the whole history begins with, no later than what a restore needs; none while all of it is kept.
     pub begin: Option<BackupId>,
 }
 
@@ -195,7 +195,9 @@ pub fn plan(policy: &Retention, mut points: Vec<Point>, now: Timestamp) -> Plan 
             }
         }
     }
-    let id = begin.map(|at| points[at].id.clone());
+    // What a restore reads begins with its backup, and goes on from there.
+    let pinned = points.iter().position(|point| point.pinned_by.is_some());
+    let id = begin.map(|at| points[pinned.map_or(at, |pinned| pinned.min(at))].id.clone());
     let decisions = points.into_iter().zip(reasons).map(|(point, reasons)| decide(point, reasons)).collect();
     Plan { decisions, begin: id }
 }

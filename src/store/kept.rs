@@ -3,7 +3,7 @@
 //!
 //! Rule: a hold, and a restore that is open, count at the moment of the drop: it is compared in the same transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, Document, doc};
@@ -11,9 +11,11 @@ use mongodb::{Collection, Database};
 
 use super::StoreError;
 use super::documents::backups::{backup_key, read_backup, wish_document};
+use super::documents::heads::read_head;
 use super::documents::{Fields, cause as cause_document, date};
 use super::error::{LONG_READ_WITHIN, read, read_within, write};
 use super::fences::{fenced_or_stale, not_above};
+use super::pins::{self, OPEN, Pins, Seen};
 use super::txn::Txn;
 use crate::domain::backup::{Backup, Wish};
 use crate::domain::cause::Cause;
@@ -22,9 +24,7 @@ use crate::domain::epoch::Leadership;
 use crate::domain::history::{Sequence, Timeline};
 use crate::domain::ids::{BackupId, DepartmentName, RestoreId, TargetName};
 use crate::domain::retention::{Point, Retention};
-
-/// States of a restore that has not ended.
-const OPEN: [&str; 4] = ["queued", "planning", "planned", "applying"];
+use crate::domain::window::Place;
 
 /// Backups as retention sees them.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ impl Kept {
         department: &DepartmentName,
         policy: &Retention,
         clock: Timestamp,
-    ) -> Result<(Vec<Point>, Timestamp), StoreError> {
+    ) -> Result<Points, StoreError> {
         let filter = doc! { "_id.department": department.as_str(), "state": "complete" };
         let fields = doc! {
             "content.timeline": 1, "content.sequence": 1, "content.taken_at": 1, "finished_at": 1, "held.at": 1,
@@ -69,30 +69,26 @@ impl Kept {
         let mut points = found.iter().map(read_point).collect::<Result<Vec<_>, _>>()?;
         let heads = self.database.collection::<Document>("heads");
         let head = read(heads.find_one(doc! { "_id": department.as_str() })).await?;
-        let head = head.and_then(|head| head.get_datetime("time").ok().copied());
-        let head = head.map(|time| Timestamp::from_millis(time.timestamp_millis()));
-        let latest = points.iter().map(|point| point.taken_at).chain(head).max();
+        let head = head.as_ref().map(read_head).transpose()?;
+        let time = head.as_ref().map(|head| head.position.time);
+        let latest = points.iter().map(|point| point.taken_at).chain(time).max();
         let now = latest.map_or(clock, |latest| latest.min(clock));
         let pins = self.pins(policy.since(clock)).await?;
         for point in &mut points {
-            point.pinned_by = pins.get(point.id.as_str()).cloned();
+            point.pinned_by = pins.backups.get(point.id.as_str()).cloned();
         }
-        Ok((points, now))
+        pin_begin(&mut points, head.and_then(|head| head.begin));
+        let from_beginning = pins.beginnings.contains(department.as_str());
+        Ok(Points { points, now, from_beginning })
     }
 
-    /// Backups that restores need: what open ones read, and the undo points of those that ended since a moment.
-    async fn pins(&self, since: Timestamp) -> Result<HashMap<String, RestoreId>, StoreError> {
+    /// What restores need: what open ones read, and the undo points of those that ended since a moment.
+    async fn pins(&self, since: Timestamp) -> Result<Pins, StoreError> {
         let ended = doc! { "finished_at": { "$gte": date(since) } };
         let filter = doc! { "$or": [{ "state": { "$in": OPEN.as_slice() } }, ended] };
-        let find = self.restores.find(filter).projection(pin_fields());
+        let find = self.restores.find(filter).projection(pins::fields());
         let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
-        let mut pins = HashMap::new();
-        for restore in &found {
-            for (backup, restore) in pins_of(restore)? {
-                pins.insert(backup, restore);
-            }
-        }
-        Ok(pins)
+        Pins::of(Seen::Now(&self.database), &found).await
     }
 
     /// The restore that needs a backup.
@@ -105,7 +101,7 @@ impl Kept {
         policy: &Retention,
         clock: Timestamp,
     ) -> Result<Option<RestoreId>, StoreError> {
-        Ok(self.pins(policy.since(clock)).await?.remove(id.as_str()))
+        Ok(self.pins(policy.since(clock)).await?.backups.remove(id.as_str()))
     }
 
     /// Holds a complete backup against retention. No leader write: it counts at once.
@@ -314,6 +310,17 @@ impl Kept {
     }
 }
 
+/// What retention decides on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Points {
+    /// The complete backups of a department.
+    pub points: Vec<Point>,
+    /// The department's present time.
+    pub now: Timestamp,
+    /// Whether an open restore reads the journal from the empty beginning.
+    pub from_beginning: bool,
+}
+
 /// What one complete backup needs on the targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
@@ -331,19 +338,17 @@ pub struct Need {
     pub through: Sequence,
 }
 
-fn pin_fields() -> Document {
-    doc! { "state": 1, "request.backup_id": 1, "safety_backup_id": 1 }
-}
-
-/// The backups that a restore needs.
-fn pins_of(restore: &Document) -> Result<Vec<(String, RestoreId)>, StoreError> {
-    let fields = Fields::of("restores", restore);
-    let id: RestoreId = fields.sub("_id")?.parsed("id")?;
-    let open = OPEN.contains(&fields.text("state")?);
-    let source = restore.get_document("request").ok().and_then(|request| request.get_str("backup_id").ok());
-    let safety = restore.get_str("safety_backup_id").ok();
-    let needed = source.filter(|_| open).into_iter().chain(safety);
-    Ok(needed.map(|backup| (backup.to_owned(), id.clone())).collect())
+/// A restore that reads from before the beginning of the whole history also reads on from there, so the backup that the
+/// beginning stands on is needed too.
+fn pin_begin(points: &mut [Point], begin: Option<Place>) {
+    let Some(begin) = begin.map(|begin| (begin.timeline, begin.sequence)) else { return };
+    let place = |point: &Point| (point.timeline, point.sequence);
+    let pinned = points.iter().filter(|point| place(point) < begin).find_map(|point| point.pinned_by.clone());
+    if let Some(restore) = pinned {
+        for point in points.iter_mut().filter(|point| place(point) == begin) {
+            point.pinned_by.get_or_insert_with(|| restore.clone());
+        }
+    }
 }
 
 fn read_point(document: &Document) -> Result<Point, StoreError> {
@@ -369,11 +374,8 @@ async fn drop_all(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let open = txn.find("restores", doc! { "state": { "$in": OPEN.as_slice() } }).await?;
-    let mut pinned = HashSet::new();
-    for restore in &open {
-        pinned.extend(pins_of(restore)?.into_iter().map(|(backup, _)| backup));
-    }
-    let free = backups.iter().filter(|(id, _)| !pinned.contains(id.as_str()));
+    let pinned = Pins::of(Seen::In(txn), &open).await?.backups;
+    let free = backups.iter().filter(|(id, _)| !pinned.contains_key(id.as_str()));
     let updates: Vec<Bson> = free
         .map(|(id, cause)| {
             let filter = doc! {

@@ -9,6 +9,7 @@ pub mod layout;
 mod listing;
 mod look;
 pub mod target;
+mod unfinished;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ pub struct Target {
     name: TargetName,
     pub(super) store: Arc<dyn ObjectStore>,
     /// The directory of a file target; it must be there before anything is done in it.
-    root: Option<PathBuf>,
+    pub(super) root: Option<PathBuf>,
     timeout: Duration,
     permits: Arc<Semaphore>,
     clock: Clock,

@@ -20,6 +20,7 @@ use crate::domain::history::{Sequence, Timeline};
 use crate::domain::ids::{BackupId, TargetName};
 use crate::domain::retention::{Decision, Plan, Reason, Retention, plan};
 use crate::domain::window::Place;
+use crate::store::kept::Points;
 
 /// Longest time between two looks at the plan.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
@@ -96,8 +97,12 @@ pub(super) fn targets(leading: &Leading) -> Vec<TargetName> {
 async fn drop_expired(leading: &Leading, retention: &Retention) -> Result<(), Halt> {
     let store = &leading.parts.store;
     let clock = leading.parts.clock.now();
-    let (points, now) = store.kept.points(&leading.leadership.department, retention, clock).await?;
-    let plan = plan(retention, points, now);
+    let Points { points, now, from_beginning } =
+        store.kept.points(&leading.leadership.department, retention, clock).await?;
+    let mut plan = plan(retention, points, now);
+    if from_beginning {
+        plan.begin = None;
+    }
     move_begin(leading, &plan).await?;
     let dropped: Vec<(BackupId, Cause)> = plan.dropped().map(|it| (it.point.id.clone(), cause(it))).collect();
     for some in dropped.chunks(DROPPED_AT_ONCE) {

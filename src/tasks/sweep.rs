@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -23,6 +24,8 @@ use crate::targets::layout::ObjectPath;
 const CONDEMNED_AT_ONCE: usize = 500;
 /// Backups of one question to MongoDB.
 const ASKED_AT_ONCE: usize = 500;
+/// How old a file is that a writer left without a name before it is removed: no write takes that long.
+const UNFINISHED_FOR: Duration = Duration::from_hours(24);
 /// How often a backup may become complete in between before this look is given up.
 const ATTEMPTS: usize = 10;
 
@@ -116,7 +119,7 @@ async fn condemn(leading: &Leading, head: &Head, seen: &Seen, manifests: &mut Ma
 
 /// What to condemn of what was seen. The last word on a deleted backup goes after the others, so that no target ever
 /// tells that it is complete.
-fn doom(seen: &Seen, needed: &Needed, now: Timestamp, grace: std::time::Duration) -> Vec<Doomed> {
+fn doom(seen: &Seen, needed: &Needed, now: Timestamp, grace: Duration) -> Vec<Doomed> {
     let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
     let after = |graces: i64| Timestamp::from_millis(now.as_millis().saturating_add(grace.saturating_mul(graces)));
     let old = |written: &Timestamp| written.as_millis().saturating_add(grace) <= now.as_millis();
@@ -140,6 +143,7 @@ fn doom(seen: &Seen, needed: &Needed, now: Timestamp, grace: std::time::Duration
 async fn look(leading: &Leading, target: &Target, head: &Head, needed: &Arc<Needed>) -> Result<Option<Seen>, Halt> {
     let mut seen = Seen::default();
     leading.repository.admit(target).await?;
+    remove_unfinished(leading, target).await;
     for timeline in (1..=head.timeline.0).map(Timeline) {
         let folder = format!("departments/{}/{}", leading.leadership.department, timeline.0);
         let words = target.aged(&format!("{folder}/backups"), |_| true).await.map_err(failed)?;
@@ -153,6 +157,18 @@ async fn look(leading: &Leading, target: &Target, head: &Head, needed: &Arc<Need
         }
     }
     Ok(Some(seen))
+}
+
+/// Removes what killed writers left. Nothing depends on it, so a failure is told and no more.
+async fn remove_unfinished(leading: &Leading, target: &Target) {
+    let age = i64::try_from(UNFINISHED_FOR.as_millis()).unwrap_or(i64::MAX);
+    let before = Timestamp::from_millis(leading.parts.clock.now().as_millis().saturating_sub(age));
+    let folder = format!("departments/{}", leading.leadership.department);
+    match target.remove_unfinished(&folder, before).await {
+        Ok(0) => {}
+        Ok(files) => info!(target = %target.name(), files, "removed what killed writers left unfinished"),
+        Err(error) => info!(target = %target.name(), error = chain(&error), "unfinished files stay"),
+    }
 }
 
 fn failed(error: crate::targets::TargetError) -> Halt {

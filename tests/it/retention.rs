@@ -13,7 +13,7 @@ use crate::harness::stack::present_everywhere;
 use crate::harness::{Stack, eventually};
 
 /// Settings of a stack that prunes within seconds.
-fn pruning() -> Settings {
+pub(crate) fn pruning() -> Settings {
     let backup =
         ", prune_every = \"1s\", prune_grace = \"1s\", journal_every = \"100ms\", idle_head_every = \"1s\"".to_owned();
     Settings { chunk_records: 16, backup, ..Settings::default() }
@@ -31,7 +31,7 @@ fn only(keep: &Value) -> Value {
     json!({ "policy": { "retention": policy } })
 }
 
-fn id(backup: &Value) -> String {
+pub(crate) fn id(backup: &Value) -> String {
     backup["id"].as_str().expect("have an id").to_owned()
 }
 
@@ -74,7 +74,7 @@ async fn change(stack: &Stack, n: usize) {
     stack.client().patch(&format!("/users/default-{:05}", n % 40), user).await.expect(200);
 }
 
-async fn backups(stack: &Stack, count: usize) -> Vec<Value> {
+pub(crate) async fn backups(stack: &Stack, count: usize) -> Vec<Value> {
     let mut made = Vec::new();
     for n in 0..count {
         change(stack, n).await;
@@ -84,7 +84,7 @@ async fn backups(stack: &Stack, count: usize) -> Vec<Value> {
     made
 }
 
-async fn set_policy(stack: &Stack, keep: Value) {
+pub(crate) async fn set_policy(stack: &Stack, keep: Value) {
     stack.client().put("/departments/default", only(&keep)).await.expect(200);
 }
 
@@ -93,7 +93,7 @@ async fn plan(stack: &Stack) -> Value {
 }
 
 /// Waits until a backup is deleted.
-async fn deleted(stack: &Stack, backup: &str) {
+pub(crate) async fn deleted(stack: &Stack, backup: &str) {
     eventually(&format!("{backup} is deleted"), Duration::from_secs(30), async || {
         let now = stack.client().get(&format!("/backups/{backup}")).await.expect(200).json;
         (now["state"] == "deleted").then_some(())
@@ -102,7 +102,7 @@ async fn deleted(stack: &Stack, backup: &str) {
 }
 
 /// Waits until no target holds a word on a backup.
-async fn forgotten(stack: &Stack, backups: &[String]) {
+pub(crate) async fn forgotten(stack: &Stack, backups: &[String]) {
     let left = || {
         let all = ["t1", "t2"].into_iter().flat_map(|target| objects(stack, target));
         all.filter(|path| backups.iter().any(|id| path.contains(&format!("/backups/{id}/")))).collect::<Vec<_>>()
@@ -119,7 +119,7 @@ async fn forgotten(stack: &Stack, backups: &[String]) {
     .await;
 }
 
-async fn verified(stack: &Stack, backup: &str) {
+pub(crate) async fn verified(stack: &Stack, backup: &str) {
     let answer = stack.client().send(Method::POST, &format!("/backups/{backup}/verify"), &[], None).await.expect(200);
     assert_eq!(answer.json["whole"], true, "{}", answer.text);
 }
@@ -263,11 +263,16 @@ async fn a_planted_object_is_never_believed_and_goes_as_an_orphan_after_the_grac
     for name in planted {
         plant(&root.join(name));
     }
+    let left = root.join("chunks/unfinished#1");
+    plant(&left);
+    let days_ago = std::time::UNIX_EPOCH + Duration::from_hours(24);
+    std::fs::File::open(&left).and_then(|file| file.set_modified(days_ago)).expect("make it old");
     let there = || planted.iter().filter(|name| root.join(name).exists()).count();
     stack.backup("default").await;
     assert_eq!(there(), planted.len(), "nothing goes before the grace period");
     stack.client().get("/backups/0197f4e2-7a1b-7c3d-8e4f-5a6b7c8d9e0f").await.expect_problem(404, "not_found");
     eventually("what was planted is gone", Duration::from_mins(1), async || (there() == 0).then_some(())).await;
+    assert!(!left.exists(), "so is what a killed writer left a long time ago");
     verified(&stack, &id(&made[0])).await;
 }
 

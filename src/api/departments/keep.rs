@@ -20,6 +20,7 @@ use crate::domain::ids::DepartmentName;
 use crate::domain::retention::{Decision, Reason, Retention, plan};
 use crate::domain::text::Invalid;
 use crate::domain::token::Scope;
+use crate::store::kept::Points;
 
 /// What shall be kept; absent fields keep the present value, or take the default.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -224,7 +225,7 @@ pub(in crate::api) async fn get_retention(
     let page: PageRequest<(i64, i64, String)> =
         PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
     let keep = &department.policy.retention;
-    let (points, now) = app.store.kept.points(&name, keep, app.clock.now()).await?;
+    let Points { points, now, .. } = app.store.kept.points(&name, keep, app.clock.now()).await?;
     let plan = plan(keep, points, now);
     let dropped = plan.dropped().count();
     let kept = plan.decisions.len() - dropped;

@@ -16,6 +16,8 @@ pub(crate) struct Settings {
     pub(crate) chunk_records: u32,
     /// More of `[backup]`, each key with a comma before it.
     pub(crate) backup: String,
+    /// More lines of `[targets]`.
+    pub(crate) targets_extra: String,
     /// More of `[http]`, each key with a comma before it.
     pub(crate) http: String,
     pub(crate) extra: String,
@@ -38,6 +40,7 @@ impl Default for Settings {
             restore_extra: String::new(),
             chunk_records: 4096,
             backup: String::new(),
+            targets_extra: String::new(),
             http: String::new(),
             extra: String::new(),
             binary: PathBuf::from(env!("CARGO_BIN_EXE_rollkeeper")),
@@ -71,6 +74,7 @@ impl Settings {
             restore_extra,
             chunk_records,
             backup,
+            targets_extra,
             http,
             extra,
             ..
@@ -93,7 +97,7 @@ impl Settings {
              auth = {{ bootstrap_token_file = \"{folder}/token\" }}\n\
              [zookeeper]\nconnect = \"{zookeeper}\"\nchroot = \"{chroot}\"\nsession_timeout = \"{session_timeout}\"\n\
              auth_file = \"{folder}/zookeeper-auth\"\n\
-             [targets]\n{targets}{extra}\n"
+             [targets]\n{targets_extra}\n{targets}{extra}\n"
         )
     }
 }
