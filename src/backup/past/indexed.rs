@@ -24,7 +24,7 @@ pub(super) struct IndexedSegment {
     /// Where each change line begins.
     begins: Box<[u32]>,
     times: Box<[Timestamp]>,
-    /// The chain before every so manieth change, so that the chain anywhere takes few lines.
+    /// The chain before each `MARK_EVERY`th change, so that the chain anywhere takes few lines.
     marks: Box<[Chain]>,
 }
 
@@ -49,7 +49,7 @@ impl IndexedSegment {
             if sequence.0 != next {
                 return Err(damaged(path, "its changes are not numbered on"));
             }
-            if times.len() % MARK_EVERY == 0 {
+            if times.len().is_multiple_of(MARK_EVERY) {
                 marks.push(chain);
             }
             chain = repository.chain_after(&chain, line);
