@@ -32,6 +32,21 @@ impl Bare {
         Self { uri: uri.to_owned(), database: client.database(database) }
     }
 
+    /// One of the service's collections.
+    pub(crate) fn collection(&self, name: &str) -> Collection<Document> {
+        self.database.collection(name)
+    }
+
+    /// Runs a command of the database.
+    pub(crate) async fn command(&self, command: Document) -> Document {
+        self.database.run_command(command).await.expect("run a command")
+    }
+
+    /// Runs a command of the admin database.
+    pub(crate) async fn admin(&self, command: Document) -> Document {
+        self.database.client().database("admin").run_command(command).await.expect("run a command")
+    }
+
     pub(crate) fn users(&self) -> Collection<RawDocumentBuf> {
         self.database.collection("users")
     }
@@ -149,9 +164,17 @@ impl Bare {
         took
     }
 
-    fn tool(&self, program: &str, arguments: &[&str]) -> Option<Duration> {
-        let quiet = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        quiet.ok().filter(std::process::ExitStatus::success)?;
+    /// Whether a tool of MongoDB is installed.
+    pub(crate) fn has(program: &str) -> bool {
+        let asked = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        asked.is_ok_and(|status| status.success())
+    }
+
+    /// Runs a tool of MongoDB against the stack; absent when it is not installed.
+    pub(crate) fn tool(&self, program: &str, arguments: &[&str]) -> Option<Duration> {
+        if !Self::has(program) {
+            return None;
+        }
         let begun = Instant::now();
         let done = Command::new(program).arg("--uri").arg(&self.uri).arg("--quiet").args(arguments).status();
         assert!(done.expect("run a tool of MongoDB").success(), "{program} failed");

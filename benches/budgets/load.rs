@@ -37,15 +37,7 @@ pub(crate) async fn service(base: &str, token: &str, act: Act, people: Arc<Vec<P
                 let person = next_of(&people, &next);
                 let (request, expected) = match act {
                     Act::Get => (format!("GET /users/{} HTTP/1.1\r\n{head}\r\n", person.id), "200"),
-                    Act::Post => {
-                        let body = person.body();
-                        let length = body.len();
-                        let kind = "Content-Type: application/json";
-                        (
-                            format!("POST /users HTTP/1.1\r\n{head}{kind}\r\nContent-Length: {length}\r\n\r\n{body}"),
-                            "201",
-                        )
-                    }
+                    Act::Post => (creation(&head, person), "201"),
                 };
                 exchange(&mut connection, &request, expected).await;
                 count += 1;
@@ -54,6 +46,38 @@ pub(crate) async fn service(base: &str, token: &str, act: Act, people: Arc<Vec<P
         }
     })
     .await
+}
+
+/// Creates users at a steady rate, each once; tells of each when it was acknowledged.
+pub(crate) async fn paced(base: &str, token: &str, people: Arc<Vec<Person>>, rate: u32) -> Vec<(usize, Instant)> {
+    let address = base.trim_start_matches("http://").to_owned();
+    let head = format!("Host: {address}\r\nAuthorization: Bearer {token}\r\n");
+    let (begun, next) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+    let mut workers = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let (address, head, people, next) = (address.clone(), head.clone(), Arc::clone(&people), Arc::clone(&next));
+        workers.spawn(async move {
+            let mut connection = TcpStream::connect(&address).await.expect("connect to the replica");
+            connection.set_nodelay(true).expect("set an option");
+            let mut acknowledged = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(person) = people.get(at) else { return acknowledged };
+                let due = begun + Duration::from_secs(1) * u32::try_from(at).unwrap_or(u32::MAX) / rate;
+                tokio::time::sleep_until(due.into()).await;
+                exchange(&mut connection, &creation(&head, person), "201").await;
+                acknowledged.push((at, Instant::now()));
+            }
+        });
+    }
+    workers.join_all().await.concat()
+}
+
+/// The request that creates a user.
+fn creation(head: &str, person: &Person) -> String {
+    let body = person.body();
+    let length = body.len();
+    format!("POST /users HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
 /// Operations a second of the bare driver.

@@ -1,18 +1,26 @@
 //! Measures one replica of the real service beside the bare driver, in one run, and prints a table (`make bench`).
 //!
 //! A missed budget is a line of the table; only a measurement that could not be made ends the run with an error.
-//! `USERS` is the number of users (1000000), `USERS_SMALL` the second size that shows whether memory is flat (a quarter).
+//! `USERS` is the number of users (1000000), `USERS_SMALL` the second size that shows whether memory is flat (a quarter),
+//! `CHANGES` how many are folded (1000000), `DEPARTMENTS` how many an idle replica leads (200), `ONLY` names the parts to run.
 
 mod bare;
+mod day;
+mod fold;
+mod growth;
 #[expect(dead_code, reason = "the harness of the tests can do more than this needs")]
 #[path = "../../tests/it/harness/mod.rs"]
 mod harness;
+mod history;
+mod idle;
 mod jobs;
+mod lag;
 mod load;
 mod machine;
 mod memory;
 mod people;
 mod table;
+mod written;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -51,16 +59,25 @@ async fn main() {
     let mut table = Table::default();
     let begun = Instant::now();
     let head = {
-        let run = Run::start(small).await;
-        flat(&run, &mut table).await;
-        let bytes = run.people.iter().map(|person| person.document().as_bytes().len()).sum::<usize>() / small.max(1);
+        let run = Run::start(if asked("flat") { small } else { 1000 }).await;
+        let count = run.people.len();
+        if asked("flat") {
+            flat(&run, &mut table).await;
+        }
+        let bytes = run.people.iter().map(|person| person.document().as_bytes().len()).sum::<usize>() / count.max(1);
         machine::describe(&run.bare.version().await, users, bytes)
     };
-    let run = Run::start(users).await;
-    let (scan, first) = backups(&run, &mut table).await;
-    requests(&run, &mut table).await;
-    restores(&run, &mut table, &first).await;
-    told(&format!("the scan took {:.2} s; all of it took {:.0} s", scan.as_secs_f64(), begun.elapsed().as_secs_f64()));
+    if ["jobs", "growth", "lag", "fold"].into_iter().any(asked) {
+        let run = Run::start(users).await;
+        let first = backups(&run, &mut table).await;
+        history::beside(&run, &mut table).await;
+        if asked("jobs") {
+            requests(&run, &mut table).await;
+            restores(&run, &mut table, &first).await;
+        }
+    }
+    history::alone(users, &mut table).await;
+    told(&format!("all of it took {:.0} s", begun.elapsed().as_secs_f64()));
     report(&format!("{head}\n{}", table.markdown()));
 }
 
@@ -123,8 +140,8 @@ async fn flat(run: &Run, table: &mut Table) {
     table.timed(&format!("full restore of {users} users"), restore.took, users).memory(restore.peak, PEAK_MAX);
 }
 
-/// Backups beside a bare scan; the time of the scan, and the first backup.
-async fn backups(run: &Run, table: &mut Table) -> (Duration, jobs::Done) {
+/// Backups beside a bare scan; gives the first backup.
+async fn backups(run: &Run, table: &mut Table) -> jobs::Done {
     let users = run.people.len();
     let mut scans = Vec::new();
     for _ in 0..3 {
@@ -152,7 +169,7 @@ async fn backups(run: &Run, table: &mut Table) -> (Duration, jobs::Done) {
     let later = run.backup("backup after 1 % changed").await;
     let row = table.timed("backup after 1 % changed", later.took, users);
     row.memory(later.peak, PEAK_MAX).against("first", times(later.took, first.took), Some(Limit::AtMost(0.05)));
-    (scan, first)
+    first
 }
 
 /// Changes one user in a hundred, anywhere, and waits until the journal has it.
@@ -224,6 +241,12 @@ async fn restores(run: &Run, table: &mut Table, first: &jobs::Done) {
     let delta = run.restore("restore after 1 % changed", &first.job).await;
     let row = table.timed("restore after 1 % changed, request to complete", delta.took, users);
     row.memory(delta.peak, PEAK_MAX).against("full restore", times(delta.took, full.took), Some(Limit::AtMost(0.05)));
+}
+
+/// Whether a part is to be run: all are, unless `ONLY` names some.
+fn asked(part: &str) -> bool {
+    let only = std::env::var_os("ONLY");
+    only.is_none_or(|parts| parts.to_string_lossy().split(',').any(|name| name == part))
 }
 
 fn number(name: &str, default: usize) -> usize {

@@ -49,7 +49,7 @@ fn status(process: u32, field: &str) -> u64 {
 }
 
 /// Hundredths of a second that the process has used of processors.
-fn ticks(process: u32) -> u64 {
+pub(crate) fn ticks(process: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("read the times of a process");
     let (_, fields) = text.rsplit_once(')').expect("have a name");
     fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()

@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use mongodb::bson::{DateTime, RawDocumentBuf, rawdoc};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use rollkeeper::domain::clock::Timestamp;
+use rollkeeper::domain::user::{PasswordHash, Rev, User, UserName};
 use serde_json::Value;
 
 /// The department that is backed up and restored.
@@ -17,7 +19,7 @@ const BEGAN_MILLIS: u64 = 1_700_000_000_000;
 pub(crate) struct Person {
     pub(crate) id: String,
     department: &'static str,
-    name: String,
+    pub(crate) name: String,
     password_hash: String,
     rev: i64,
     version: i64,
@@ -38,6 +40,21 @@ impl Person {
             "version": self.version,
             "created_at": created,
             "updated_at": updated,
+        }
+    }
+
+    /// The record as the library has it.
+    pub(crate) fn user(&self) -> User {
+        User {
+            id: self.id.parse().expect("be an id"),
+            department: self.department.parse().expect("be a name"),
+            name: UserName::from_stored(self.name.clone()),
+            password_hash: PasswordHash::from_checked(self.password_hash.clone()),
+            locked: false,
+            rev: Rev::from_bits(self.rev.cast_unsigned()),
+            version: self.version,
+            created_at: Timestamp::from_millis(self.created_at),
+            updated_at: Timestamp::from_millis(self.created_at + (self.version - 1) * 1000),
         }
     }
 

@@ -41,6 +41,21 @@ impl Table {
         self.add(what, String::new(), format!("{:.1} k/s", per_second / 1000.0))
     }
 
+    /// Adds how long something took, most often and at worst; `most` is the budget of the 99th percentile.
+    pub(crate) fn latency(&mut self, what: &str, took: &[Duration], most: Option<Duration>) -> &mut Row {
+        let (half, worst) = (percentile(took, 50), percentile(took, 99));
+        let row = self.add(what, format!("p50 {}, p99 {}", millis(half), millis(worst)), String::new());
+        if let Some(most) = most {
+            row.say(&format!("p99 ≤ {}", millis(most)), worst <= most);
+        }
+        row
+    }
+
+    /// Adds something that is neither a time nor a rate.
+    pub(crate) fn figure(&mut self, what: &str, figure: String) -> &mut Row {
+        self.add(what, figure, String::new())
+    }
+
     /// Adds a peer that is not there.
     pub(crate) fn absent(&mut self, what: &str) {
         self.add(what, "not on PATH".to_owned(), String::new());
@@ -99,4 +114,18 @@ pub(crate) fn per_second(records: usize, took: Duration) -> f64 {
 /// How many times the first duration is the second.
 pub(crate) fn times(one: Duration, other: Duration) -> f64 {
     one.as_secs_f64() / other.as_secs_f64()
+}
+
+/// The time that so many in a hundred did not exceed.
+pub(crate) fn percentile(took: &[Duration], percent: usize) -> Duration {
+    let mut sorted = took.to_vec();
+    sorted.sort_unstable();
+    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(at).copied().unwrap_or_default()
+}
+
+/// Milliseconds, with a decimal where they are few.
+pub(crate) fn millis(took: Duration) -> String {
+    let millis = took.as_secs_f64() * 1000.0;
+    if millis < 100.0 { format!("{millis:.1} ms") } else { format!("{millis:.0} ms") }
 }

@@ -5,8 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-
 use crate::domain::history::{Chain, Sequence, Timeline};
 use crate::domain::ids::DepartmentName;
 use crate::targets::Targets;
@@ -93,7 +91,7 @@ impl JournalReader {
             self.names.iter().filter(|(first, last, _)| *first <= next && next <= *last).cloned().collect();
         candidates.sort_by_key(|(_, last, _)| std::cmp::Reverse(*last));
         for (.., path) in candidates {
-            let Ok(segment) = self.read(&path).await else { continue };
+            let Some(segment) = self.read(&path).await else { continue };
             if let Some(changes) = self.continued_by(segment) {
                 self.names.retain(|(_, last, _)| *last > self.at.sequence);
                 return Ok(Some(changes));
@@ -102,10 +100,17 @@ impl JournalReader {
         Err(self.broken("no target has the next change"))
     }
 
-    async fn read(&self, path: &ObjectPath) -> Result<OpenedSegment, BackupError> {
-        let place = &self.place;
-        let accept = |sealed: Bytes| place.repository.open_segment(&place.department, place.timeline, path, &sealed);
-        Ok(place.targets.read(path, accept).await?)
+    /// The segment from the first target whose copy is good; opened on a blocking thread, for it takes a while.
+    async fn read(&self, path: &ObjectPath) -> Option<OpenedSegment> {
+        for target in self.place.targets.by_health() {
+            let Ok(sealed) = target.get(path).await else { continue };
+            let (place, path) = (self.place.clone(), path.clone());
+            let open = move || place.repository.open_segment(&place.department, place.timeline, &path, &sealed);
+            if let Ok(segment) = self.place.repository.busy(open).await {
+                return Some(segment);
+            }
+        }
+        None
     }
 
     /// The changes of a segment after this point, if it continues the chain; those up to the last point of the way, where

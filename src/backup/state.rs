@@ -97,8 +97,12 @@ impl State {
         let mut folding = Folding::new(&place.repository);
         let mut reader = JournalReader::open(place, from, to).await?.along(way);
         let unreadable = |error| unreadable(&journal, error);
-        while let Some(changes) = reader.next().await? {
-            folding.add(changes).await.map_err(unreadable)?;
+        let mut next = reader.next().await?;
+        while let Some(changes) = next {
+            // The next segment is opened while this one is folded.
+            let (folded, read) = tokio::join!(folding.add(changes), reader.next());
+            folded.map_err(unreadable)?;
+            next = read?;
         }
         let folded = Arc::new(folding.finish().await.map_err(unreadable)?);
         Ok(Self { base, folded, journal })

@@ -11,7 +11,7 @@ use super::listing::Listing;
 use crate::backup::Snapshot;
 use crate::backup::segment::SegmentLines;
 use crate::backup::state::State;
-use crate::domain::history::{Sequence, Timeline};
+use crate::domain::history::{Chain, Sequence, Timeline};
 use crate::domain::ids::DepartmentName;
 use crate::targets::layout::ObjectPath;
 
@@ -24,6 +24,8 @@ pub(super) struct Caches {
     pub(super) segments: Cache<ObjectPath, Arc<IndexedSegment>, Bytes>,
     /// Plain lines of the segments that were read last.
     pub(super) lines: Cache<ObjectPath, Arc<SegmentLines>, Bytes>,
+    /// The chain at points within segments.
+    pub(super) chains: Cache<(ObjectPath, Sequence), Chain, Bytes>,
     /// Names of segments.
     pub(super) listings: Cache<(DepartmentName, Timeline), Arc<Listing>, Bytes>,
     /// Manifests of snapshots.
@@ -37,8 +39,9 @@ impl Default for Caches {
         Self {
             segments: bounded(4096, 40 * MIB),
             lines: bounded(64, 16 * MIB),
+            chains: bounded(16_384, 4 * MIB),
             listings: bounded(256, 8 * MIB),
-            snapshots: bounded(64, 12 * MIB),
+            snapshots: bounded(64, 8 * MIB),
             states: bounded(16, 24 * MIB),
         }
     }
@@ -69,6 +72,12 @@ impl Weighter<ObjectPath, Arc<IndexedSegment>> for Bytes {
 impl Weighter<ObjectPath, Arc<SegmentLines>> for Bytes {
     fn weight(&self, _: &ObjectPath, lines: &Arc<SegmentLines>) -> u64 {
         256 + lines.body().len() as u64
+    }
+}
+
+impl Weighter<(ObjectPath, Sequence), Chain> for Bytes {
+    fn weight(&self, _: &(ObjectPath, Sequence), _: &Chain) -> u64 {
+        256
     }
 }
 

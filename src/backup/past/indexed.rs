@@ -24,7 +24,12 @@ pub(super) struct IndexedSegment {
     /// Where each change line begins.
     begins: Box<[u32]>,
     times: Box<[Timestamp]>,
+    /// The chain before each `MARK_EVERY`th change, so that the chain anywhere takes few lines.
+    marks: Box<[Chain]>,
 }
+
+/// Changes from one mark to the next.
+const MARK_EVERY: usize = 64;
 
 fn hash_of(id: &UserId) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -36,13 +41,16 @@ impl IndexedSegment {
     /// Reads every line for its number, time and user, and follows the chain over all of them.
     pub(super) fn of(repository: &Repository, path: &ObjectPath, lines: &SegmentLines) -> Result<Self, BackupError> {
         let begin = lines.body().as_ptr().addr();
-        let (mut users, mut begins, mut times) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut users, mut begins, mut times, mut marks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut chain, mut next) = (lines.before, lines.first.0);
         for (index, line) in (0_u32..).zip(lines.lines()) {
             let place = parse_place(line).map_err(|reason| damaged(path, &format!("a change line: {reason}")))?;
             let (sequence, time, id) = place;
             if sequence.0 != next {
                 return Err(damaged(path, "its changes are not numbered on"));
+            }
+            if times.len().is_multiple_of(MARK_EVERY) {
+                marks.push(chain);
             }
             chain = repository.chain_after(&chain, line);
             users.push((hash_of(&id), index));
@@ -63,6 +71,7 @@ impl IndexedSegment {
             users: users.into(),
             begins: begins.into(),
             times: times.into(),
+            marks: marks.into(),
         })
     }
 
@@ -88,6 +97,15 @@ impl IndexedSegment {
         self.begins.get(index as usize).map_or(usize::MAX, |begin| *begin as usize)
     }
 
+    /// The chain after so many of its changes, out of its lines.
+    pub(super) fn chain_after(&self, repository: &Repository, lines: &SegmentLines, count: usize) -> Chain {
+        let mark = (count / MARK_EVERY).min(self.marks.len().saturating_sub(1));
+        let Some(chain) = self.marks.get(mark) else { return self.before };
+        let begin = self.begins.get(mark * MARK_EVERY).map_or(usize::MAX, |begin| *begin as usize);
+        let rest = lines.body().get(begin..).unwrap_or_default().split(|b| *b == b'\n');
+        rest.take(count - mark * MARK_EVERY).fold(*chain, |chain, line| repository.chain_after(&chain, line))
+    }
+
     /// The department's time at the last change.
     pub(super) fn through(&self) -> Option<Timestamp> {
         self.times.last().copied()
@@ -108,6 +126,47 @@ impl IndexedSegment {
     /// Bytes that it takes in memory, roughly.
     pub(super) fn weight(&self) -> u64 {
         const EACH: usize = 16 + 4 + 8;
-        (256 + self.begins.len() * EACH) as u64
+        (256 + self.begins.len() * EACH + self.marks.len() * size_of::<Chain>()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::chain::change_line;
+    use crate::backup::segment::Segment;
+    use crate::backup::testing::{golden_repository, user};
+    use crate::domain::epoch::Epoch;
+    use crate::domain::history::{Change, Source, Timeline};
+
+    #[test]
+    fn the_chain_anywhere_in_a_segment_is_the_one_over_all_its_lines_up_to_there() {
+        let (repository, department) = (golden_repository(), "eng".parse().unwrap());
+        let (mut lines, mut chains) = (Vec::new(), vec![Chain([3; 32])]);
+        for n in 1..=130 {
+            let change = Change::Put(user(u32::try_from(n).unwrap()));
+            let line = change_line(Sequence(n), Timestamp::from_millis(n), &change);
+            chains.push(repository.chain_after(chains.last().unwrap(), &line));
+            lines.extend_from_slice(&line);
+            lines.push(b'\n');
+        }
+        let segment = Segment {
+            department,
+            timeline: Timeline(1),
+            first: Sequence(1),
+            last: Sequence(130),
+            before: chains[0],
+            after: chains[130],
+            through: Timestamp::from_millis(130),
+            epoch: Epoch(1),
+            source: Source { replica_set_id: "r".to_owned(), users_uuid: "u".to_owned() },
+            lines,
+        };
+        let (path, sealed) = repository.seal_segment(&segment).unwrap();
+        let lines = repository.open_segment_lines(&segment.department, Timeline(1), &path, &sealed).unwrap();
+        let indexed = IndexedSegment::of(&repository, &path, &lines).unwrap();
+        for (count, chain) in chains.iter().enumerate() {
+            assert_eq!(indexed.chain_after(&repository, &lines, count), *chain, "after {count} changes");
+        }
     }
 }

@@ -98,11 +98,13 @@ impl Past {
         if count == 0 {
             return Ok(segment.before);
         }
-        let lines = self.lines(place, &segment.path).await?;
-        let (repository, before) = (place.repository.clone(), segment.before);
-        let chained =
-            move || Ok(lines.lines().take(count).fold(before, |chain, line| repository.chain_after(&chain, line)));
-        place.repository.busy(chained).await
+        // The same points come again and again: every read of a snapshot begins at its own.
+        let key = (segment.path.clone(), sequence);
+        let chaining = async {
+            let lines = self.lines(place, &segment.path).await?;
+            Ok::<_, BackupError>(segment.chain_after(&place.repository, &lines, count))
+        };
+        self.caches.chains.get_or_insert_async(&key, chaining).await
     }
 
     async fn indexed(&self, place: &JournalPlace, path: &ObjectPath) -> Result<Arc<IndexedSegment>, BackupError> {
