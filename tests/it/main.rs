@@ -43,6 +43,7 @@ mod retention;
 mod retention_journal;
 mod schedule;
 mod shutdown;
+mod simulation;
 mod streams;
 mod tidy;
 mod told;
