@@ -9,6 +9,7 @@ use super::clock::Timestamp;
 use super::history::{Sequence, Timeline};
 use super::ids::{BackupId, RestoreId};
 use super::text::Invalid;
+use super::window::Moment;
 
 /// Longest `keep_within`.
 const WITHIN_MAX: Duration = Duration::from_hours(3650 * 24);
@@ -105,6 +106,15 @@ pub struct Point {
     pub pinned_by: Option<RestoreId>,
 }
 
+impl Point {
+    fn is_up_to(&self, moment: &Moment) -> bool {
+        match moment {
+            Moment::Time(at) => self.taken_at <= *at,
+            Moment::Sequence(at) => self.sequence <= *at,
+        }
+    }
+}
+
 /// Why a backup is kept or dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
@@ -163,10 +173,16 @@ impl Plan {
     }
 }
 
-/// Decides what stays. `now` is the department's present time.
-pub fn plan(policy: &Retention, mut points: Vec<Point>, now: Timestamp) -> Plan {
+/// Decides what stays. `now` is the department's present time; `needed` are the moments that open restores read: the newest
+/// backup at or before each stays, and the whole history does not begin after it.
+pub fn plan(policy: &Retention, mut points: Vec<Point>, now: Timestamp, needed: &[(Moment, RestoreId)]) -> Plan {
     let place = |point: &Point| (point.timeline, point.sequence, point.finished_at);
     points.sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.id.cmp(&b.id)));
+    for (moment, restore) in needed {
+        if let Some(point) = points.iter_mut().rev().find(|point| point.is_up_to(moment)) {
+            point.pinned_by.get_or_insert_with(|| restore.clone());
+        }
+    }
     let times = steady(&points);
     let mut reasons: Vec<Vec<Reason>> = vec![Vec::new(); points.len()];
     // Who is not wanted takes nobody's place.
@@ -175,7 +191,8 @@ pub fn plan(policy: &Retention, mut points: Vec<Point>, now: Timestamp) -> Plan 
         reasons[newest].push(Reason::Newest);
     }
     let window = policy.since(now);
-    let begin = wanted.iter().rev().find(|at| times[**at] <= window).copied();
+    let before_all = |point: &Point| needed.iter().all(|(moment, _)| point.is_up_to(moment));
+    let begin = wanted.iter().rev().find(|at| times[**at] <= window && before_all(&points[**at])).copied();
     for at in &wanted {
         if times[*at] > window {
             reasons[*at].push(Reason::Within);

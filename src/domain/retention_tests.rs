@@ -54,7 +54,7 @@ fn policy(text: &str) -> Retention {
 fn kept(policy_text: &str, times: &[&str], now: &str) -> Vec<String> {
     let at = |text: &str| format!("{text}:00.000Z").parse::<Timestamp>().unwrap();
     let points = (1..).zip(times).map(|(n, time)| point(n, at(time))).collect();
-    let plan = plan(&policy(policy_text), points, at(now));
+    let plan = plan(&policy(policy_text), points, at(now), &[]);
     let kept = plan.decisions.iter().filter(|decision| decision.keep);
     kept.map(|decision| decision.point.taken_at.to_string()[..16].to_owned()).collect()
 }
@@ -100,7 +100,7 @@ fn the_newest_of_each_period_stays() {
 fn every_backup_within_stays_and_the_one_that_the_window_begins_with() {
     // 25 hours before: 2025-01-05T00:20, so the window begins with the backup before that.
     assert_eq!(kept("within=25", &DATES, "2025-01-06T01:20"), &DATES[8..]);
-    let plan = plan(&policy("within=25"), vec![point(1, Timestamp::from_millis(0))], Timestamp::from_millis(HOUR));
+    let plan = plan(&policy("within=25"), vec![point(1, Timestamp::from_millis(0))], Timestamp::from_millis(HOUR), &[]);
     assert_eq!((plan.begin, plan.decisions[0].reasons.clone()), (None, vec![Reason::Newest, Reason::Within]));
 }
 
@@ -111,7 +111,7 @@ fn every_reason_is_told() {
     points[0].held = true;
     points[1].pinned_by = Some(restore.clone());
     points[1].unwanted = true;
-    let told = plan(&policy("last=1 yearly=1"), points, Timestamp::from_millis(40 * DAY));
+    let told = plan(&policy("last=1 yearly=1"), points, Timestamp::from_millis(40 * DAY), &[]);
     let reasons: Vec<_> = told.decisions.iter().map(|decision| (decision.keep, decision.reasons.clone())).collect();
     assert_eq!(reasons[0], (true, vec![Reason::Held]));
     assert_eq!(reasons[1], (true, vec![Reason::Pinned(restore)]));
@@ -123,7 +123,7 @@ fn every_reason_is_told() {
 fn who_is_not_wanted_takes_nobodys_place() {
     let mut points: Vec<Point> = (1..=4).map(|n| point(n, Timestamp::from_millis(n * 60_000))).collect();
     points[2].unwanted = true;
-    let told = plan(&policy("last=2"), points, Timestamp::from_millis(9 * DAY));
+    let told = plan(&policy("last=2"), points, Timestamp::from_millis(9 * DAY), &[]);
     let kept: Vec<bool> = told.decisions.iter().map(|decision| decision.keep).collect();
     assert_eq!(kept, [false, true, false, true]);
     assert_eq!(told.decisions[0].reasons, [Reason::Expired]);
@@ -135,12 +135,13 @@ fn the_order_is_the_one_of_the_history_whatever_a_clock_said() {
     // The clock was two days ahead for a while; the backups after that are newer all the same.
     let times = [1, 2, 3, 51, 52, 5, 6].map(|hour| Timestamp::from_millis(hour * HOUR));
     let points: Vec<Point> = (1..).zip(times).map(|(n, time)| point(n, time)).collect();
-    let told = plan(&policy("last=1"), points, Timestamp::from_millis(7 * HOUR));
+    let told = plan(&policy("last=1"), points, Timestamp::from_millis(7 * HOUR), &[]);
     let kept: Vec<bool> = told.decisions.iter().map(|decision| decision.keep).collect();
     assert_eq!(kept, [false, false, true, true, true, true, true]);
     let mut second = point(1, Timestamp::from_millis(0));
     second.timeline = Timeline(2);
-    let told = plan(&policy("last=1"), vec![second, point(9, Timestamp::from_millis(0))], Timestamp::from_millis(DAY));
+    let told =
+        plan(&policy("last=1"), vec![second, point(9, Timestamp::from_millis(0))], Timestamp::from_millis(DAY), &[]);
     assert_eq!(told.decisions[1].point.timeline, Timeline(2));
     assert!(told.decisions[1].keep);
 }
@@ -197,7 +198,7 @@ proptest! {
     #[test]
     fn the_newest_the_held_and_the_pinned_are_never_dropped(policy in retentions(), points in histories(), late in 0..9_i64) {
         let now = Timestamp::from_millis(points.last().map_or(0, |last| last.taken_at.as_millis()) + late * late * DAY);
-        let plan = plan(&policy, points, now);
+        let plan = plan(&policy, points, now, &[]);
         let newest = plan.decisions.len().saturating_sub(1);
         for (at, decision) in plan.decisions.iter().enumerate() {
             prop_assert!(!decision.reasons.is_empty());
@@ -212,9 +213,9 @@ proptest! {
         let first = Timestamp::from_millis(last + late * HOUR);
         let second = Timestamp::from_millis(first.as_millis() + later * later * HOUR);
         let left: Vec<Point> =
-            plan(&policy, points.clone(), first).decisions.into_iter().filter(|d| d.keep).map(|d| d.point).collect();
+            plan(&policy, points.clone(), first, &[]).decisions.into_iter().filter(|d| d.keep).map(|d| d.point).collect();
         // Pruning twice leaves what pruning once at the later time leaves, and nothing that is gone would be kept then.
-        let (once, twice) = (plan(&policy, points, second), plan(&policy, left, second));
+        let (once, twice) = (plan(&policy, points, second, &[]), plan(&policy, left, second, &[]));
         prop_assert_eq!(ids(&once), ids(&twice));
     }
 
@@ -230,10 +231,28 @@ proptest! {
             keep_monthly: policy.keep_monthly.max(more.keep_monthly),
             keep_yearly: policy.keep_yearly.max(more.keep_yearly),
         };
-        let (small, large) = (plan(&policy, points.clone(), now), plan(&larger, points, now));
+        let (small, large) = (plan(&policy, points.clone(), now, &[]), plan(&larger, points, now, &[]));
         // The backup that the window begins with is another one; all others stay.
         let begin: BTreeSet<BackupId> = small.begin.clone().into_iter().collect();
         let lost: Vec<_> = ids(&small).difference(&ids(&large)).filter(|id| !begin.contains(*id)).cloned().collect();
         prop_assert!(lost.is_empty(), "{lost:?}");
     }
+}
+
+#[test]
+fn what_an_open_restore_reads_of_the_journal_stays() {
+    let points = || (1..=5).map(|n| point(n, Timestamp::from_millis(n * HOUR))).collect::<Vec<_>>();
+    let restore = || -> RestoreId { uuid::Uuid::from_u128(7).into() };
+    let now = Timestamp::from_millis(9 * HOUR);
+    let sequence = points()[1].sequence;
+    for moment in [Moment::Time(Timestamp::from_millis(2 * HOUR + 1)), Moment::Sequence(sequence)] {
+        let told = plan(&policy("within=1"), points(), now, &[(moment, restore())]);
+        let kept: Vec<_> = told.decisions.iter().filter(|it| it.keep).map(|it| it.point.taken_at.as_millis()).collect();
+        assert_eq!(kept, [2 * HOUR, 5 * HOUR], "{moment:?}: the backup before it, and the newest");
+        assert!(told.decisions[1].reasons.contains(&Reason::Pinned(restore())), "{told:?}");
+        assert_eq!(told.begin, Some(points()[1].id.clone()), "{moment:?}: the journal after that stays");
+    }
+    let early = plan(&policy("within=1"), points(), now, &[(Moment::Time(Timestamp::from_millis(1)), restore())]);
+    assert_eq!(early.begin, None, "it reads from the empty beginning");
+    assert_eq!(plan(&policy("within=1"), points(), now, &[]).begin, Some(points()[4].id.clone()));
 }

@@ -24,14 +24,14 @@ use crate::domain::ids::{BackupId, DepartmentName, RestoreId, TargetName};
 use crate::domain::retention::{Point, Retention};
 
 /// States of a restore that has not ended.
-const OPEN: [&str; 4] = ["queued", "planning", "planned", "applying"];
+pub(super) const OPEN: [&str; 4] = ["queued", "planning", "planned", "applying"];
 
 /// Backups as retention sees them.
 #[derive(Debug, Clone)]
 pub struct Kept {
     database: Database,
     backups: Collection<Document>,
-    restores: Collection<Document>,
+    pub(super) restores: Collection<Document>,
 }
 
 /// The names of targets as stored.

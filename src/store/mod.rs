@@ -16,6 +16,7 @@ pub mod job_changes;
 pub mod kept;
 mod lost_heads;
 pub mod migrate;
+mod needed;
 pub mod rebuild;
 pub mod repository;
 pub mod restore_batches;

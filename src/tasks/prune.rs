@@ -97,7 +97,9 @@ async fn drop_expired(leading: &Leading, retention: &Retention) -> Result<(), Ha
     let store = &leading.parts.store;
     let clock = leading.parts.clock.now();
     let (points, now) = store.kept.points(&leading.leadership.department, retention, clock).await?;
-    let plan = plan(retention, points, now);
+    // Read last: what was asked for meanwhile counts too.
+    let needed = store.kept.moments(&leading.leadership.department).await?;
+    let plan = plan(retention, points, now, &needed);
     move_begin(leading, &plan).await?;
     let dropped: Vec<(BackupId, Cause)> = plan.dropped().map(|it| (it.point.id.clone(), cause(it))).collect();
     for some in dropped.chunks(DROPPED_AT_ONCE) {

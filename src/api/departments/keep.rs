@@ -225,7 +225,8 @@ pub(in crate::api) async fn get_retention(
         PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
     let keep = &department.policy.retention;
     let (points, now) = app.store.kept.points(&name, keep, app.clock.now()).await?;
-    let plan = plan(keep, points, now);
+    let needed = app.store.kept.moments(&name).await?;
+    let plan = plan(keep, points, now, &needed);
     let dropped = plan.dropped().count();
     let kept = plan.decisions.len() - dropped;
     let key = |decision: &Decision| {

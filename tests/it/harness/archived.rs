@@ -15,7 +15,7 @@ pub(crate) fn journal_of(stack: &Stack, target: &str, department: &str) -> Vec<(
     let folder = format!("departments/{department}/1/journal");
     let mut names: Vec<String> = names_in(&place.join(&folder));
     // What a killed leader was writing lies beside them under another ending.
-    names.retain(|name| name.ends_with(".seg"));
+    names.retain(|name| Path::new(name).extension().is_some_and(|ending| ending == "seg"));
     names.sort();
     let (mut changes, mut chain): (Vec<(Sequence, Change, Chain)>, _) = (Vec::new(), Chain::GENESIS);
     for name in names {

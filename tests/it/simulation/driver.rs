@@ -114,9 +114,6 @@ impl Driver {
         let open = doc! { "state": { "$nin": ["complete", "failed", "cancelled", "deleted", "planned"] } };
         eventually(&format!("no job of {collection} is open"), PATIENCE, async || {
             let found = jobs.find_one(open.clone()).await.expect("look for open jobs");
-            if let Some(job) = &found {
-                tracing_of(job);
-            }
             found.is_none().then_some(())
         })
         .await;
@@ -166,8 +163,8 @@ impl Driver {
     /// Asks a replica that should answer; none when it does not.
     pub(super) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Option<Answer> {
         let down = self.down.as_ref().map(|(id, _)| id);
-        let living = self.stack.replicas.iter().filter(|replica| Some(&replica.id) != down);
-        let client = &living.last().expect("have a living replica").client;
+        let mut living = self.stack.replicas.iter().filter(|replica| Some(&replica.id) != down);
+        let client = &living.next_back().expect("have a living replica").client;
         let json = [("content-type", "application/json")];
         let headers = if body.is_some() { &json[..] } else { &[] };
         client.try_send(method, path, headers, body.map(|body| body.to_string())).await.ok()
@@ -183,11 +180,5 @@ impl Driver {
     pub(super) fn tell(&self) {
         let changes: usize = DEPARTMENTS.iter().map(|department| self.truth.count(department)).sum();
         eprintln!("simulation: {changes} changes, {} acknowledged; {:?}", self.acks.count(), self.tally);
-    }
-}
-
-fn tracing_of(job: &Document) {
-    if std::env::var_os("SIM_VERBOSE").is_some() {
-        eprintln!("open: {job}");
     }
 }

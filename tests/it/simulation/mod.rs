@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use driver::Driver;
 
-use crate::harness::Stack;
 use crate::harness::settings::Settings;
+use crate::harness::{Stack, number};
 
 /// The departments that are written.
 const DEPARTMENTS: [&str; 2] = ["east", "west"];
@@ -23,10 +23,6 @@ const DEPARTMENTS: [&str; 2] = ["east", "west"];
 const ROUND: Duration = Duration::from_secs(20);
 /// The longest that anything may take; nothing here waits for more than two session timeouts.
 const PATIENCE: Duration = Duration::from_mins(2);
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().expect("be a number"))
-}
 
 fn settings() -> Settings {
     let backup = ", prune_every = \"1s\", prune_grace = \"1s\", journal_every = \"50ms\", idle_head_every = \"1s\", \

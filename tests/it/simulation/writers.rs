@@ -98,7 +98,7 @@ impl Writer {
         let name = format!("Näme {}", self.random.random_range(0..NAMES));
         let hash = hash_number(self.random.random());
         let kind = self.random.random_range(0..10);
-        let (answer, rev) = match kind {
+        let (answer, deleted) = match kind {
             0..=2 => {
                 let body = json!({ "id": user, "department": department, "name": name, "password_hash": hash });
                 let json = [("content-type", "application/json")];
@@ -117,24 +117,25 @@ impl Writer {
                 if read.status != 200 {
                     return Some(());
                 }
-                let etag = read.header("etag").to_owned();
-                let headers = [("if-match", etag.as_str())];
-                (self.client.try_send(Method::DELETE, &path, &headers, None).await.ok()?, Some(etag))
+                let headers = [("if-match", read.header("etag"))];
+                (self.client.try_send(Method::DELETE, &path, &headers, None).await.ok()?, Some(read.clone()))
             }
         };
-        self.keep(department, user, &answer, rev);
+        self.keep(user, &answer, deleted.as_ref());
         Some(())
     }
 
-    fn keep(&self, department: &str, user: String, answer: &Answer, deleted: Option<String>) {
+    fn keep(&self, user: String, answer: &Answer, deleted: Option<&Answer>) {
         let status = answer.status.as_u16();
         // Others write the same ids and names; a replica that is starting or cut off says so.
         assert!([200, 201, 204, 404, 409, 412, 503].contains(&status), "{status} {}", answer.text);
         if !answer.status.is_success() {
             return;
         }
-        let rev = deleted.as_deref().unwrap_or_else(|| answer.header("etag")).trim_matches('"').to_owned();
-        let department = department.to_owned();
+        let record = deleted.unwrap_or(answer);
+        let rev = record.header("etag").trim_matches('"').to_owned();
+        // A restore into another department may have taken the id there.
+        let department = record.json["department"].as_str().expect("have a department").to_owned();
         self.acks.lock().push(Acknowledged { department, user, rev, deleted: deleted.is_some() });
     }
 }
