@@ -12,6 +12,7 @@ mod deleting;
 mod departments;
 mod diverged;
 mod documents;
+mod emptied;
 mod events;
 mod failover;
 mod faults;

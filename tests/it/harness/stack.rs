@@ -98,7 +98,7 @@ impl Stack {
         self.replicas.push(Replica::start(id, url, &self.token, &settings.binary, config));
     }
 
-    pub(super) async fn is_ready(&self, client: &Client) -> bool {
+    pub(crate) async fn is_ready(&self, client: &Client) -> bool {
         let answer = client.try_send(reqwest::Method::GET, "/readyz", &[], None).await;
         answer.is_ok_and(|answer| answer.status == 200)
     }

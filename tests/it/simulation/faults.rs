@@ -53,15 +53,18 @@ impl Driver {
         self.told("back", id);
     }
 
-    /// Hides a target, as an unmounted disk would be, or brings it back.
+    /// Takes a target away, or brings it back.
     pub(super) fn hide_or_bring_back_target(&mut self) {
         let targets = self.stack.folder.path().join("targets");
         if let Some(name) = self.away.take() {
+            std::fs::remove_file(targets.join(&name)).expect("remove what stands in its place");
             std::fs::rename(targets.join(format!("{name}-away")), targets.join(&name)).expect("bring the target back");
             return self.told("target back", name);
         }
         let name = format!("t{}", self.random.random_range(1..=3));
         std::fs::rename(targets.join(&name), targets.join(format!("{name}-away"))).expect("hide the target");
+        // A file in its place: neither a write under way nor a replica that starts makes an empty directory there.
+        std::fs::write(targets.join(&name), "").expect("stand in its place");
         self.told("target away", &name);
         self.away = Some(name);
     }
