@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 RUN_TESTS := if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; \
 	else cargo test --locked -- --test-threads=1; fi
 
-.PHONY: help demo up down test kills check bench fmt build fetch
+.PHONY: help demo up down test kills soak check bench fmt build fetch
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,15 @@ kills: build ## Kill the leader 200 times during writes at full speed (KILLS=200
 	$(STACK) test-parts up >/dev/null; \
 	set -a; . .run/parts/env; set +a; \
 	KILLS="$(or $(KILLS),200)" cargo test --locked --quiet --test it -- --nocapture kills::
+
+soak: ## Simulate everything that can happen to a history (SECONDS=600 SEED=7; without SEED a new one)
+	@trap '$(STACK) test-parts down' EXIT; \
+	$(STACK) fetch; \
+	cargo build --locked --quiet; \
+	$(STACK) test-parts up >/dev/null; \
+	set -a; . .run/parts/env; set +a; \
+	SIM_SECONDS="$(or $(SECONDS),600)" SIM_SEED="$(SEED)" \
+		cargo test --locked --test it -- simulation:: --nocapture
 
 check: ## The quick loop: format, lints, and the tests that need no MongoDB or ZooKeeper
 	@cargo fmt --check

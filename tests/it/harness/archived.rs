@@ -45,7 +45,7 @@ pub(crate) fn times_of(stack: &Stack) -> Vec<(Change, Timestamp)> {
     let (repository, folder) = (stack.repository(), "departments/default/1/journal");
     let place = stack.folder.path().join("targets/t1");
     let mut names = names_in(&place.join(folder));
-    names.retain(|name| name.ends_with(".seg"));
+    names.retain(|name| Path::new(name).extension().is_some_and(|ending| ending == "seg"));
     names.sort();
     let department = "default".parse().expect("be a name");
     let mut times = Vec::new();

@@ -47,6 +47,12 @@ pub(crate) fn variable(name: &str) -> String {
         .unwrap_or_else(|| panic!("{name} is not set; run `make test`, or `set -a; . .run/parts/env`"))
 }
 
+/// A number from the environment; none where it is not set or empty.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    let text = std::env::var_os(name)?.into_string().ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{name} is no number: {error}")))
+}
+
 /// A name that no other test has.
 pub(crate) fn unique(prefix: &str) -> String {
     format!("{prefix}_{}", uuid::Uuid::now_v7().simple())

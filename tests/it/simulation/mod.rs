@@ -1,0 +1,48 @@
+//! A seeded simulation on real parts: whatever happens, the history is what MongoDB committed, whole and in order.
+//!
+//! `SIM_SEED` repeats the choices of a run, `SIM_SECONDS` says how long it acts; `make soak` sets both. What happens when is
+//! up to the machine, so a seed repeats what is done and not each interleaving.
+
+mod actions;
+mod checks;
+mod driver;
+mod faults;
+mod truth;
+mod writers;
+
+use std::time::{Duration, Instant};
+
+use driver::Driver;
+
+use crate::harness::settings::Settings;
+use crate::harness::{Stack, number};
+
+/// The departments that are written.
+const DEPARTMENTS: [&str; 2] = ["east", "west"];
+/// How long is acted between two looks at everything.
+const ROUND: Duration = Duration::from_secs(20);
+/// The longest that anything may take; nothing here waits for more than two session timeouts.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+fn settings() -> Settings {
+    let backup = ", prune_every = \"1s\", prune_grace = \"1s\", journal_every = \"50ms\", idle_head_every = \"1s\", \
+                  merge_after = \"2s\", scrub_every = \"2s\", look_every = \"2s\""
+        .to_owned();
+    Settings { replicas: 3, targets: 3, chunk_records: 16, range_records: 20, backup, ..Settings::default() }
+}
+
+#[tokio::test]
+async fn whatever_happens_the_history_is_what_was_committed() {
+    let seed = number("SIM_SEED").unwrap_or_else(rand::random);
+    let seconds = number("SIM_SECONDS").unwrap_or(40);
+    eprintln!("simulation: SIM_SEED={seed} SIM_SECONDS={seconds}");
+    let stack = Stack::start(settings()).await;
+    let mut driver = Driver::start(stack, seed).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        driver.act_for(ROUND.min(Duration::from_secs(seconds).saturating_sub(begun.elapsed()))).await;
+        driver.settle().await;
+        driver.check_everything().await;
+    }
+    driver.tell();
+}
