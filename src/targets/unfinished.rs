@@ -1,7 +1,7 @@
 //! What a killed writer leaves in a directory: files that never got the name of their object.
 //!
 //! `object_store` writes a file as `NAME#N` beside its place, N from 1 up, and then gives it its name
-//! (`staged_upload_path` in its `local.rs`). Its listings hide such names (`is_valid_file_path` there), so nobody who goes
+//! (`staged_upload_path` in its `local` module). Its listings hide such names (`is_valid_file_path` there), so nobody who goes
 //! through a target by them ever meets one.
 
 use std::path::{Path, PathBuf};
