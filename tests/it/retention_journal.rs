@@ -135,3 +135,24 @@ async fn small_segments_are_merged_and_a_target_that_was_away_ends_up_with_the_s
     assert_eq!(back["plan"]["deletes"], 20, "{back}");
     assert_eq!(stack.records("default").await.len(), 12);
 }
+
+#[tokio::test]
+async fn a_moment_is_read_also_when_the_segments_that_were_known_have_been_merged_and_deleted() {
+    let stack = Stack::start(settings(", merge_after = \"3s\"")).await;
+    stack.first_slot_done("default").await;
+    let receipt = write(&stack, 0, 12).await;
+    let at = receipt["time"].as_str().expect("have a time").to_owned();
+    let read = async |id: &str| stack.client().get(&format!("/users/{id}?at={at}")).await.status.as_u16();
+    // Every segment is known from now on, and the lines of one.
+    assert_eq!(read("w-0003").await, 200);
+    stack.backup("default").await;
+    eventually("the small segments are gone", Duration::from_mins(1), async || {
+        let (one, other) = (segments(&stack, "t1"), segments(&stack, "t2"));
+        (one == other && !one.contains(&(8, 8))).then_some(())
+    })
+    .await;
+    for n in 0..12 {
+        assert_eq!(read(&format!("w-{n:04}")).await, 200, "{n}");
+    }
+    assert_eq!(stack.client().get("/users/w-0007/history").await.expect(200).json["items"][0]["sequence"], 8);
+}

@@ -11,6 +11,7 @@ use crate::api::extract::Path;
 use crate::api::jobs::fresh_uuid;
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
+use crate::domain::backup::BackupState;
 use crate::domain::ids::RestoreId;
 use crate::domain::restore::{Restore, RestoreRequest, RestoreSource};
 use crate::domain::token::{Caller, Scope};
@@ -34,6 +35,7 @@ pub(in crate::api) async fn undo_restore(
 ) -> Result<Response, Problem> {
     let undone = load(&app, &caller, Scope::RestoresUndo, &id).await?;
     takes_users(&app, &undone.department).await?;
+    still_undoable(&app, &undone).await?;
     let (fresh, now) = (fresh_uuid(&app.clock).into(), app.clock.now());
     let request = RestoreRequest::everything(RestoreSource::Undo(id.clone()));
     let undo = Restore { apply: true, ..Restore::queued(fresh, undone.department, request, caller.name, now) };
@@ -50,4 +52,18 @@ pub(in crate::api) async fn undo_restore(
             Err(Problem::new(Kind::Conflict, detail).code("already_undone"))
         }
     }
+}
+
+/// What the records were before is read from the backup that was taken then, which retention drops one day.
+async fn still_undoable(app: &App, undone: &Restore) -> Result<(), Problem> {
+    let Some(id) = &undone.safety_backup_id else { return Ok(()) };
+    let safety = app.store.backups.get(id).await?;
+    if !undone.state.is_final() || safety.is_some_and(|backup| backup.state == BackupState::Complete) {
+        return Ok(());
+    }
+    let detail = format!(
+        "The backup {id}, which was taken before the restore, is gone: retention keeps it for keep_within of the \
+         department's policy. Restore from a backup or a moment instead."
+    );
+    Err(Problem::new(Kind::Conflict, detail).code("undo_expired"))
 }

@@ -104,6 +104,10 @@ impl Past {
     /// # Errors
     /// `Outside` with the nearest places; when MongoDB or the targets do not answer.
     pub async fn locate(&self, department: &DepartmentName, moment: Moment) -> Result<PastPoint, PastError> {
+        self.with_fresh_names(department, || Box::pin(self.locate_now(department, moment))).await
+    }
+
+    async fn locate_now(&self, department: &DepartmentName, moment: Moment) -> Result<PastPoint, PastError> {
         let stretch = self.store.windows.get(department).await?.admit(moment).map_err(PastError::Outside)?;
         let start = self.start(department, &stretch, moment).await?;
         let through = match moment {

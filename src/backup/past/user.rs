@@ -72,6 +72,10 @@ impl Past {
     /// # Errors
     /// When what is needed cannot be read and verified.
     pub async fn user(&self, at: &PastPoint, id: &UserId) -> Result<Option<User>, PastError> {
+        self.with_fresh_names(&at.department, || Box::pin(self.user_now(at, id))).await
+    }
+
+    async fn user_now(&self, at: &PastPoint, id: &UserId) -> Result<Option<User>, PastError> {
         let place = self.place(&at.department, at.timeline)?;
         let base = self.base(&place, at).await?;
         let from = base.as_ref().map_or(Point::BEGINNING, |(_, point)| *point);
@@ -91,6 +95,16 @@ impl Past {
     /// # Errors
     /// When what is needed cannot be read and verified.
     pub async fn history(
+        &self,
+        department: &DepartmentName,
+        id: &UserId,
+        before: Option<(Timeline, Sequence)>,
+        limit: usize,
+    ) -> Result<Vec<Version>, PastError> {
+        self.with_fresh_names(department, || Box::pin(self.history_now(department, id, before, limit))).await
+    }
+
+    async fn history_now(
         &self,
         department: &DepartmentName,
         id: &UserId,

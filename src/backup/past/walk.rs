@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Past;
 use super::indexed::IndexedSegment;
 use super::listing::Listing;
+use super::{Past, PastError};
 use crate::backup::BackupError;
 use crate::backup::journal_read::{JournalPlace, Point};
 use crate::backup::seal::damaged;
 use crate::backup::segment::SegmentLines;
 use crate::domain::clock::Timestamp;
 use crate::domain::history::{Chain, Sequence};
+use crate::domain::ids::DepartmentName;
 use crate::targets::layout::ObjectPath;
 
 /// A segment, and which of its changes count.
@@ -109,7 +110,8 @@ impl Past {
 
     async fn indexed(&self, place: &JournalPlace, path: &ObjectPath) -> Result<Arc<IndexedSegment>, BackupError> {
         let indexing = async {
-            let lines = self.lines(place, path).await?;
+            // Not kept: whoever walks over thousands of segments needs the lines of few.
+            let lines = self.read(place, path).await?;
             let (repository, path) = (place.repository.clone(), path.clone());
             place.repository.busy(move || IndexedSegment::of(&repository, &path, &lines).map(Arc::new)).await
         };
@@ -122,17 +124,36 @@ impl Past {
         place: &JournalPlace,
         path: &ObjectPath,
     ) -> Result<Arc<SegmentLines>, BackupError> {
-        let reading = async {
-            let mut refused = None;
-            for target in place.targets.by_health() {
-                match read_lines(place, target.get(path).await, path).await {
-                    Ok(lines) => return Ok(Arc::new(lines)),
-                    Err(error) => refused = Some(error),
-                }
+        self.caches.lines.get_or_insert_async(path, self.read(place, path)).await
+    }
+
+    async fn read(&self, place: &JournalPlace, path: &ObjectPath) -> Result<Arc<SegmentLines>, BackupError> {
+        let mut refused = None;
+        for target in place.targets.by_health() {
+            match read_lines(place, target.get(path).await, path).await {
+                Ok(lines) => return Ok(Arc::new(lines)),
+                Err(error) => refused = Some(error),
             }
-            Err(refused.unwrap_or_else(|| damaged(path, "there is no target")))
-        };
-        self.caches.lines.get_or_insert_async(path, reading).await
+        }
+        Err(refused.unwrap_or_else(|| damaged(path, "there is no target")))
+    }
+
+    /// Does it once more with fresh names when it fails: segments that were known may have been merged and deleted since.
+    pub(super) async fn with_fresh_names<T, F>(
+        &self,
+        department: &DepartmentName,
+        work: impl Fn() -> F,
+    ) -> Result<T, PastError>
+    where
+        F: Future<Output = Result<T, PastError>>,
+    {
+        match work().await {
+            Err(PastError::Backup(BackupError::Target(_) | BackupError::Damaged { .. })) => {
+                self.caches.listings.retain(|(of, _), _| of != department);
+                work().await
+            }
+            outcome => outcome,
+        }
     }
 
     async fn listing(&self, place: &JournalPlace) -> Result<Arc<Listing>, BackupError> {
