@@ -100,7 +100,7 @@ pub struct Lacking {
 pub async fn verify_backup(place: JournalPlace, content: &BackupContent) -> Result<(), BackupError> {
     let path = ObjectPath::from_stored(content.base.snapshot.clone());
     let base = Snapshot::open(&place.repository, &place.targets, &path).await?;
-    let to = Point { sequence: content.sequence, chain: content.chain };
+    let to = Point::from(content);
     read_through(place, base.manifest().point(), to).await
 }
 

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::history::{Chain, Sequence, Timeline};
+use crate::domain::backup::BackupContent;
+use crate::domain::history::{Chain, Position, Sequence, Timeline};
 use crate::domain::ids::DepartmentName;
 use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
@@ -28,6 +29,18 @@ impl Point {
     pub const BEGINNING: Self = Self { sequence: Sequence(0), chain: Chain::GENESIS };
 }
 
+impl From<&BackupContent> for Point {
+    fn from(content: &BackupContent) -> Self {
+        Self { sequence: content.sequence, chain: content.chain }
+    }
+}
+
+impl From<&Position> for Point {
+    fn from(position: &Position) -> Self {
+        Self { sequence: position.sequence, chain: position.chain }
+    }
+}
+
 /// Where a journal lies.
 #[derive(Debug, Clone)]
 pub struct JournalPlace {
@@ -39,6 +52,13 @@ pub struct JournalPlace {
     pub department: DepartmentName,
     /// The line of history.
     pub timeline: Timeline,
+}
+
+impl JournalPlace {
+    /// The journal of a department on some targets.
+    pub fn new(repository: &Repository, targets: Targets, department: &DepartmentName, timeline: Timeline) -> Self {
+        Self { repository: repository.clone(), targets, department: department.clone(), timeline }
+    }
 }
 
 /// Reads the changes between two points.

@@ -37,8 +37,14 @@ impl Side {
         after: Option<UserId>,
         needed: &(dyn Fn(&ChunkRef) -> bool + Sync),
     ) -> Result<Self, BackupError> {
-        let batches: Batches = Box::pin(state.users_of(after, needed));
-        let mut side = Self { batches, records: Vec::new().into_iter(), next: None };
+        Self::over(state.users_of(after, needed)).await
+    }
+
+    /// A side of any records, in batches that are sorted by id.
+    pub(super) async fn over(
+        batches: impl Stream<Item = Result<Vec<User>, BackupError>> + Send + 'static,
+    ) -> Result<Self, BackupError> {
+        let mut side = Self { batches: Box::pin(batches), records: Vec::new().into_iter(), next: None };
         side.advance().await?;
         Ok(side)
     }

@@ -124,9 +124,8 @@ impl Reads<'_> {
 
     /// The history of a department between two points: every stretch of it that can be read.
     async fn known(&self, wanted: &State, from: &PastPoint, until: &PastPoint) -> Result<LastKnown, BackupError> {
-        let (repository, targets) = (self.repository.clone(), self.targets.clone());
-        let (department, timeline) = (from.department.clone(), from.timeline);
-        let place = JournalPlace { repository, targets, department, timeline };
+        let timeline = from.timeline;
+        let place = JournalPlace::new(self.repository, self.targets.clone(), &from.department, timeline);
         let mut spans = Vec::new();
         let window = self.store.windows.get(&from.department).await?;
         let between = |stretch: &&Stretch| (from.timeline..=until.timeline).contains(&stretch.from.timeline);
@@ -155,7 +154,7 @@ impl Reads<'_> {
         let first = Moment::Sequence(stretch.from.sequence);
         match self.store.windows.newest_at(&of.department, stretch.from.timeline, first).await? {
             Some(content) => {
-                let point = Point { sequence: content.sequence, chain: content.chain };
+                let point = Point::from(&content);
                 Ok((self.state_of(&of.department, &content).await?, point))
             }
             None => Ok((State::empty(), Point::BEGINNING)),

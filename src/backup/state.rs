@@ -61,13 +61,8 @@ impl State {
     ) -> Result<Self, BackupError> {
         let path = ObjectPath::from_stored(content.base.snapshot.clone());
         let snapshot = Snapshot::open(repository, targets, &path).await?;
-        let (from, to) = (snapshot.manifest().point(), Point { sequence: content.sequence, chain: content.chain });
-        let place = JournalPlace {
-            repository: repository.clone(),
-            targets: targets.clone(),
-            department: department.clone(),
-            timeline: content.timeline,
-        };
+        let (from, to) = (snapshot.manifest().point(), Point::from(content));
+        let place = JournalPlace::new(repository, targets.clone(), department, content.timeline);
         Self::at(place, Some((snapshot, from)), to).await
     }
 

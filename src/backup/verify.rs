@@ -53,12 +53,7 @@ async fn verify_one(
         let sealed = target.get(&manifest.chunk_path(chunk)).await?;
         check_chunk(repository, &manifest, chunk, sealed).await?;
     }
-    let to = Point { sequence: content.sequence, chain: content.chain };
-    let place = JournalPlace {
-        repository: repository.clone(),
-        targets: targets.only(target),
-        department: backup.department.clone(),
-        timeline: content.timeline,
-    };
+    let to = Point::from(content);
+    let place = JournalPlace::new(repository, targets.only(target), &backup.department, content.timeline);
     read_through(place, manifest.point(), to).await
 }

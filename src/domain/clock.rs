@@ -14,6 +14,10 @@ use super::text::Invalid;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
+fn millis_of(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
 impl Timestamp {
     /// A moment from its milliseconds since the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {
@@ -23,6 +27,18 @@ impl Timestamp {
     /// Milliseconds since the Unix epoch.
     pub const fn as_millis(self) -> i64 {
         self.0
+    }
+
+    /// The moment so much later.
+    #[must_use]
+    pub fn later_by(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(millis_of(time)))
+    }
+
+    /// The moment so much earlier.
+    #[must_use]
+    pub fn earlier_by(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(millis_of(time)))
     }
 
     /// The time that has passed since an earlier moment; none for a later one.

@@ -67,8 +67,7 @@ impl Retention {
 
     /// Where the time begins of which every point stays.
     pub fn since(&self, now: Timestamp) -> Timestamp {
-        let within = i64::try_from(self.keep_within.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(now.as_millis().saturating_sub(within))
+        now.earlier_by(self.keep_within)
     }
 
     /// The counts by period, each with the reason that it gives.

@@ -1,17 +1,15 @@
 //! Diverged departments, as their heads say it: found by a leader, ended by an operator.
 
 use futures::TryStreamExt;
+use mongodb::Database;
 use mongodb::bson::{Bson, DateTime, Document, doc};
-use mongodb::options::ReturnDocument;
-use mongodb::{Collection, Database};
 
 use super::StoreError;
 use super::documents::divergence::{divergence_document, request_document};
 use super::documents::heads::{journal_array, read_head, source_document};
 use super::documents::{date, timestamp};
-use super::error::{read, read_within, write};
-use super::fences::exact_epoch;
-use super::heads::cluster_time_now;
+use super::error::{read_within, write};
+use super::heads::{Heads, cluster_time_now};
 use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
 use crate::domain::divergence::{Divergence, RebaseRequest};
@@ -26,7 +24,7 @@ const LOOK_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Divergences {
     database: Database,
-    heads: Collection<Document>,
+    heads: Heads,
 }
 
 /// Where a re-based history goes on.
@@ -44,7 +42,7 @@ pub struct RebaseTo {
 
 impl Divergences {
     pub(super) fn new(database: &Database) -> Self {
-        Self { database: database.clone(), heads: database.collection("heads") }
+        Self { database: database.clone(), heads: Heads::new(database) }
     }
 
     /// Every diverged department.
@@ -52,7 +50,7 @@ impl Divergences {
     /// # Errors
     /// When MongoDB does not answer within a second.
     pub async fn list(&self) -> Result<Vec<Head>, StoreError> {
-        let find = self.heads.find(doc! { "diverged": { "$type": "object" } }).sort(doc! { "_id": 1 });
+        let find = self.heads.heads.find(doc! { "diverged": { "$type": "object" } }).sort(doc! { "_id": 1 });
         let found: Vec<Document> = read_within(LOOK_WITHIN, async { find.await?.try_collect().await }).await?;
         found.iter().map(read_head).collect()
     }
@@ -62,8 +60,7 @@ impl Divergences {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn get(&self, department: &DepartmentName) -> Result<Option<Divergence>, StoreError> {
-        let found = read(self.heads.find_one(doc! { "_id": department.as_str() })).await?;
-        Ok(found.as_ref().map(read_head).transpose()?.and_then(|head| head.diverged))
+        Ok(self.heads.get(department).await?.and_then(|head| head.diverged))
     }
 
     /// Records that the department is diverged, unless it is recorded already.
@@ -71,11 +68,9 @@ impl Divergences {
     /// # Errors
     /// `Fenced` when the head carries another epoch.
     pub async fn record(&self, leadership: &Leadership, divergence: &Divergence) -> Result<(), StoreError> {
-        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
         let found = doc! { "$literal": divergence_document(divergence) };
         let update = vec![doc! { "$set": { "diverged": { "$ifNull": ["$diverged", found] } } }];
-        let done = write(self.heads.update_one(filter, update)).await?;
-        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+        self.heads.update(leadership, update).await
     }
 
     /// Records the wish of an operator to re-base a diverged department; its leader sees it. The first wish counts.
@@ -86,7 +81,7 @@ impl Divergences {
         let filter = doc! { "_id": department.as_str(), "diverged": { "$type": "object" } };
         let wish = doc! { "$literal": request_document(request) };
         let update = vec![doc! { "$set": { "diverged.rebase": { "$ifNull": ["$diverged.rebase", wish] } } }];
-        let done = write(self.heads.update_one(filter, update)).await?;
+        let done = write(self.heads.heads.update_one(filter, update)).await?;
         if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
     }
 
@@ -111,12 +106,7 @@ impl Divergences {
             "gaps": { "$concatArrays": ["$gaps", [gap]] },
             "diverged": Bson::Null,
         } }];
-        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
-        let moved = self.heads.find_one_and_update(filter, update).return_document(ReturnDocument::After);
-        match write(moved).await? {
-            Some(head) => read_head(&head),
-            None => Err(StoreError::Fenced(leadership.epoch)),
-        }
+        self.heads.updated(leadership, update).await
     }
 
     /// Gives every queued job of a department that has no cause one, or takes it away again. The cause only informs.

@@ -1,7 +1,7 @@
 //! The `heads` collection: how far the history of each department goes, moved by compare-and-set.
 
 use mongodb::bson::{Bson, DateTime, Document, doc};
-use mongodb::options::ReturnDocument;
+use mongodb::options::{ReturnDocument, UpdateModifications};
 use mongodb::{Collection, Database};
 
 use super::StoreError;
@@ -46,6 +46,31 @@ impl Heads {
     pub async fn get(&self, department: &DepartmentName) -> Result<Option<Head>, StoreError> {
         let found = read(self.heads.find_one(doc! { "_id": department.as_str() })).await?;
         found.as_ref().map(read_head).transpose()
+    }
+
+    /// Changes the head, if it still has this epoch.
+    pub(super) async fn update(
+        &self,
+        leadership: &Leadership,
+        update: impl Into<UpdateModifications>,
+    ) -> Result<(), StoreError> {
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let done = write(self.heads.update_one(filter, update)).await?;
+        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+    }
+
+    /// The same, and returns the new head.
+    pub(super) async fn updated(
+        &self,
+        leadership: &Leadership,
+        update: impl Into<UpdateModifications>,
+    ) -> Result<Head, StoreError> {
+        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
+        let moved = self.heads.find_one_and_update(filter, update).return_document(ReturnDocument::After);
+        match write(moved).await? {
+            Some(head) => read_head(&head),
+            None => Err(StoreError::Fenced(leadership.epoch)),
+        }
     }
 
     /// Raises the head's epoch and reads it, in one command, with the epoch that it had before. Makes the head (timeline 1,
@@ -109,10 +134,7 @@ impl Heads {
     /// # Errors
     /// `Fenced` when it has not.
     pub async fn set_journal(&self, leadership: &Leadership, journal: &[JournalCopy]) -> Result<(), StoreError> {
-        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
-        let update = doc! { "$set": { "journal": journal_array(journal) } };
-        let done = write(self.heads.update_one(filter, update)).await?;
-        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+        self.update(leadership, doc! { "$set": doc! { "journal": journal_array(journal) } }).await
     }
 
     /// Goes on at the present cluster time, with a source that had no users when its gap was recorded. Returns the new head.
@@ -125,12 +147,7 @@ impl Heads {
             "$set": { "source": source_document(source), "cluster_time": timestamp(at), "token": Bson::Null },
             "$max": { "time": DateTime::from_millis(i64::from(at.seconds) * 1000) },
         };
-        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
-        let moved = self.heads.find_one_and_update(filter, update).return_document(ReturnDocument::After);
-        match write(moved).await? {
-            Some(head) => read_head(&head),
-            None => Err(StoreError::Fenced(leadership.epoch)),
-        }
+        self.updated(leadership, update).await
     }
 
     /// Moves the beginning of the whole history, if the head still has this epoch. Nothing before it is offered any more.
@@ -138,10 +155,7 @@ impl Heads {
     /// # Errors
     /// `Fenced` when it has not.
     pub async fn set_begin(&self, leadership: &Leadership, begin: Place) -> Result<(), StoreError> {
-        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
-        let update = doc! { "$set": { "begin": place_document(begin) } };
-        let done = write(self.heads.update_one(filter, update)).await?;
-        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+        self.update(leadership, doc! { "$set": doc! { "begin": place_document(begin) } }).await
     }
 
     /// Records since when captured changes wait for the write quorum, if the head still has this epoch.
@@ -149,10 +163,7 @@ impl Heads {
     /// # Errors
     /// `Fenced` when it has not.
     pub async fn set_behind(&self, leadership: &Leadership, since: Timestamp) -> Result<(), StoreError> {
-        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
-        let update = doc! { "$set": { "behind_since": date(since) } };
-        let done = write(self.heads.update_one(filter, update)).await?;
-        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+        self.update(leadership, doc! { "$set": doc! { "behind_since": date(since) } }).await
     }
 
     /// Records what a comparison with the live records found, if the head still has this epoch.
@@ -160,10 +171,7 @@ impl Heads {
     /// # Errors
     /// `Fenced` when it has not.
     pub async fn set_drift(&self, leadership: &Leadership, drift: &Drift) -> Result<(), StoreError> {
-        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
-        let update = doc! { "$set": { "drift": drift_document(drift) } };
-        let done = write(self.heads.update_one(filter, update)).await?;
-        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+        self.update(leadership, doc! { "$set": doc! { "drift": drift_document(drift) } }).await
     }
 
     /// Records where the journal breaks on targets, if the head still has this epoch.
@@ -171,10 +179,7 @@ impl Heads {
     /// # Errors
     /// `Fenced` when it has not.
     pub async fn set_damage(&self, leadership: &Leadership, damage: &[JournalDamage]) -> Result<(), StoreError> {
-        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
-        let update = doc! { "$set": { "damage": damage_array(damage) } };
-        let done = write(self.heads.update_one(filter, update)).await?;
-        if done.matched_count == 0 { Err(StoreError::Fenced(leadership.epoch)) } else { Ok(()) }
+        self.update(leadership, doc! { "$set": doc! { "damage": damage_array(damage) } }).await
     }
 
     /// Starts a new timeline at the present cluster time after a break of the stream; records the gap with its cause.
@@ -199,11 +204,6 @@ impl Heads {
             "token": Bson::Null,
             "gaps": { "$concatArrays": ["$gaps", [gap]] },
         } }];
-        let filter = exact_epoch(doc! { "_id": leadership.department.as_str() }, leadership);
-        let moved = self.heads.find_one_and_update(filter, update).return_document(ReturnDocument::After);
-        match write(moved).await? {
-            Some(head) => read_head(&head),
-            None => Err(StoreError::Fenced(leadership.epoch)),
-        }
+        self.updated(leadership, update).await
     }
 }

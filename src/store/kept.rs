@@ -11,10 +11,10 @@ use mongodb::{Collection, Database};
 
 use super::StoreError;
 use super::documents::backups::{backup_key, read_backup, wish_document};
-use super::documents::heads::read_head;
 use super::documents::{Fields, cause as cause_document, date};
 use super::error::{LONG_READ_WITHIN, read, read_within, write};
 use super::fences::{fenced_or_stale, not_above};
+use super::heads::Heads;
 use super::pins::{self, OPEN, Pins, Seen};
 use super::txn::Txn;
 use crate::domain::backup::{Backup, Wish};
@@ -67,9 +67,7 @@ impl Kept {
         let find = self.backups.find(filter).projection(fields);
         let found: Vec<Document> = read_within(LONG_READ_WITHIN, async { find.await?.try_collect().await }).await?;
         let mut points = found.iter().map(read_point).collect::<Result<Vec<_>, _>>()?;
-        let heads = self.database.collection::<Document>("heads");
-        let head = read(heads.find_one(doc! { "_id": department.as_str() })).await?;
-        let head = head.as_ref().map(read_head).transpose()?;
+        let head = Heads::new(&self.database).get(department).await?;
         let time = head.as_ref().map(|head| head.position.time);
         let latest = points.iter().map(|point| point.taken_at).chain(time).max();
         let now = latest.map_or(clock, |latest| latest.min(clock));

@@ -9,9 +9,9 @@ use mongodb::{Collection, Database};
 use super::StoreError;
 use super::documents::backups::read_backup;
 use super::documents::date;
-use super::documents::heads::read_head;
 use super::documents::names::Named as _;
 use super::error::read;
+use super::heads::Heads;
 use crate::domain::backup::{BackupContent, BackupState};
 use crate::domain::history::{Head, Sequence, Timeline};
 use crate::domain::ids::DepartmentName;
@@ -20,13 +20,13 @@ use crate::domain::window::{Moment, Place, RecoveryWindow, Stretch};
 /// Reads recovery windows.
 #[derive(Debug, Clone)]
 pub struct Windows {
-    heads: Collection<Document>,
+    heads: Heads,
     backups: Collection<Document>,
 }
 
 impl Windows {
     pub(super) fn new(database: &Database) -> Self {
-        Self { heads: database.collection("heads"), backups: database.collection("backups") }
+        Self { heads: Heads::new(database), backups: database.collection("backups") }
     }
 
     /// The recovery window of a department; empty where nothing can be restored yet.
@@ -34,8 +34,7 @@ impl Windows {
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn get(&self, department: &DepartmentName) -> Result<RecoveryWindow, StoreError> {
-        let head = read(self.heads.find_one(doc! { "_id": department.as_str() })).await?;
-        match head.as_ref().map(read_head).transpose()? {
+        match self.heads.get(department).await? {
             Some(head) => self.of(&head).await,
             None => Ok(RecoveryWindow::default()),
         }

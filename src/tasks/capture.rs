@@ -74,22 +74,17 @@ pub(super) async fn capture(
 
 impl Capture<'_> {
     fn place(&self) -> JournalPlace {
-        JournalPlace {
-            repository: self.leading.repository.clone(),
-            targets: self.leading.parts.targets.clone(),
-            department: self.leading.leadership.department.clone(),
-            timeline: self.timeline,
-        }
+        self.leading.journal(self.timeline)
     }
 
     fn point(&self) -> Point {
-        Point { sequence: self.position.sequence, chain: self.position.chain }
+        Point::from(self.position)
     }
 
     /// The last snapshot with the journal after it: what is new is read back from each target, nothing else is touched.
     async fn journal(&self, previous: Option<(&Backup, &BackupContent)>) -> Result<Captured, Halt> {
         let Some((previous, last)) = previous else { return self.scan().await };
-        let from = Point { sequence: last.sequence, chain: last.chain };
+        let from = Point::from(last);
         let place = self.place();
         let answers = self.leading.unless_ended(journal::verify(&place, from, self.point())).await?;
         let now = self.leading.parts.clock.now();

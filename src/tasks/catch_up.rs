@@ -167,12 +167,7 @@ impl Round {
         }
         if content.timeline != timeline {
             // Of an older timeline a target is brought what there is, which need not be all.
-            let place = JournalPlace {
-                repository: repository.clone(),
-                targets: targets.only(target),
-                department: backup.department.clone(),
-                timeline: content.timeline,
-            };
+            let place = JournalPlace::new(repository, targets.only(target), &backup.department, content.timeline);
             journal::verify_backup(place, content).await?;
         }
         repair::bring_words(repository, targets, backup, target).await

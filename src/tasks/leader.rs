@@ -15,10 +15,11 @@ use super::halt::Halt;
 use super::stream::Hub;
 use super::{archive, backups, catch_up, follow, prune, rescan, restores, schedule, scrub};
 use crate::backup::Repository;
+use crate::backup::journal_read::JournalPlace;
 use crate::cluster::{Claim, Lease, Verdict};
 use crate::domain::cause::{Cause, chain};
 use crate::domain::epoch::{Epoch, Leadership};
-use crate::domain::history::{Head, Sequence};
+use crate::domain::history::{Head, Sequence, Timeline};
 use crate::store::fences::Claimed;
 
 /// Pause before something that did not answer is tried again.
@@ -60,6 +61,11 @@ pub(super) struct Pokes {
 }
 
 impl Leading {
+    /// The journal of the department on all targets.
+    pub(super) fn journal(&self, timeline: Timeline) -> JournalPlace {
+        JournalPlace::new(&self.repository, self.parts.targets.clone(), &self.leadership.department, timeline)
+    }
+
     /// Asked before every step: does this replica still lead?
     pub(super) fn check(&self) -> Result<(), Halt> {
         if self.lease.holds() && !self.ended.is_cancelled() { Ok(()) } else { Err(Halt::Ended) }

@@ -8,9 +8,8 @@ use tracing::{info, warn};
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
 use super::prune::targets;
-use crate::backup::journal_read::{JournalPlace, Point};
+use crate::backup::journal_read::Point;
 use crate::backup::merging::{self, SmallRun, next_run};
-use crate::domain::clock::Timestamp;
 use crate::domain::history::{Head, Sequence};
 use crate::domain::window::Moment;
 use crate::store::condemned::Doomed;
@@ -48,8 +47,7 @@ async fn merge_one(leading: &Leading) -> Result<bool, Halt> {
     let parts = &leading.parts;
     let department = &leading.leadership.department;
     let head = leading.head.lock().await.clone();
-    let after = i64::try_from(parts.config.backup.merge_after.as_millis()).unwrap_or(i64::MAX);
-    let old = Timestamp::from_millis(parts.clock.now().as_millis().saturating_sub(after));
+    let old = parts.clock.now().earlier_by(parts.config.backup.merge_after);
     // Only what lies between two complete backups is known to be this history.
     let newest = parts.store.windows.newest_at(department, head.timeline, Moment::Time(old)).await?;
     let Some(newest) = newest else { return Ok(false) };
@@ -57,12 +55,7 @@ async fn merge_one(leading: &Leading) -> Result<bool, Halt> {
     let bytes = parts.config.backup.segment_bytes;
     let Some(run) = next_run(&segments, newest.sequence, bytes) else { return Ok(false) };
     let Some((from, to)) = between(leading, &head, &run).await? else { return Ok(false) };
-    let place = JournalPlace {
-        repository: leading.repository.clone(),
-        targets: parts.targets.clone(),
-        department: department.clone(),
-        timeline: head.timeline,
-    };
+    let place = leading.journal(head.timeline);
     let epoch = leading.leadership.epoch;
     let merging = merging::merged(&place, (from, to), &run, (&head, epoch), bytes);
     let Some(merged) = leading.unless_ended(merging).await?? else { return Ok(false) };
@@ -104,18 +97,17 @@ async fn between(leading: &Leading, head: &Head, run: &SmallRun) -> Result<Optio
     let department = &leading.leadership.department;
     let before = Sequence(run.first.0 - 1);
     let from = match windows.newest_at(department, head.timeline, Moment::Sequence(before)).await? {
-        Some(content) => Point { sequence: content.sequence, chain: content.chain },
+        Some(content) => Point::from(&content),
         None if before == Sequence(0) => Point::BEGINNING,
         None => return Ok(None),
     };
     let to = windows.oldest_from(department, head.timeline, run.last).await?;
-    Ok(to.map(|to| (from, Point { sequence: to.sequence, chain: to.chain })))
+    Ok(to.map(|to| (from, Point::from(&to))))
 }
 
 async fn condemn(leading: &Leading, head: &Head, replaced: &[ObjectPath], by: &ObjectPath) -> Result<(), Halt> {
     let parts = &leading.parts;
-    let grace = i64::try_from(parts.config.backup.prune_grace.as_millis()).unwrap_or(i64::MAX);
-    let after = Timestamp::from_millis(parts.clock.now().as_millis().saturating_add(grace));
+    let after = parts.clock.now().later_by(parts.config.backup.prune_grace);
     let doomed: Vec<Doomed> = replaced
         .iter()
         .map(|path| Doomed {

@@ -118,7 +118,7 @@ async fn point(leading: &Leading, head: &Head, position: &Position) -> Result<Op
     Ok(Some(PastPoint {
         department: department.clone(),
         timeline: head.timeline,
-        point: Point { sequence: position.sequence, chain: position.chain },
+        point: Point::from(position),
         time: position.time,
         base: newest.map(|content| content.base),
     }))

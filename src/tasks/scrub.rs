@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 
 use super::halt::Halt;
 use super::leader::Leading;
-use crate::backup::journal_read::{JournalPlace, Point};
+use crate::backup::journal_read::Point;
 use crate::backup::scrub::{Scrub, Step};
 use crate::domain::damage::JournalDamage;
 use crate::domain::history::{Head, Sequence};
@@ -62,13 +62,7 @@ async fn scrub_one(leading: &Leading, head: &Head, target: &Arc<Target>) -> Resu
     let mut found = Vec::new();
     for stretch in leading.parts.store.windows.of(head).await?.stretches {
         let Some((from, through)) = ends(leading, head, &stretch).await? else { continue };
-        let place = JournalPlace {
-            repository: leading.repository.clone(),
-            targets: leading.parts.targets.clone(),
-            department: head.department.clone(),
-            timeline: stretch.from.timeline,
-        };
-        let mut scrub = Scrub::open(place, target.clone(), from, through).await?;
+        let mut scrub = Scrub::open(leading.journal(stretch.from.timeline), target.clone(), from, through).await?;
         loop {
             leading.check()?;
             match scrub.next().await? {
@@ -103,7 +97,7 @@ async fn ends(leading: &Leading, head: &Head, stretch: &Stretch) -> Result<Optio
     let timeline = stretch.from.timeline;
     let point = async |at: Sequence| {
         let newest = windows.newest_at(department, timeline, Moment::Sequence(at)).await?;
-        Ok::<_, Halt>(newest.map(|content| Point { sequence: content.sequence, chain: content.chain }))
+        Ok::<_, Halt>(newest.as_ref().map(Point::from))
     };
     let from = if stretch.from.sequence == Sequence(0) {
         Some(Point::BEGINNING)
@@ -111,7 +105,7 @@ async fn ends(leading: &Leading, head: &Head, stretch: &Stretch) -> Result<Optio
         point(stretch.from.sequence).await?.filter(|from| from.sequence == stretch.from.sequence)
     };
     let through = if timeline == head.timeline {
-        Some(Point { sequence: head.position.sequence, chain: head.position.chain })
+        Some(Point::from(&head.position))
     } else {
         point(stretch.through.sequence).await?
     };

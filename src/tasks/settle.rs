@@ -12,7 +12,6 @@ use super::leader::{Leading, RETRY_AFTER};
 use crate::backup::{BackupError, journal, word};
 use crate::domain::backup::{Backup, BackupState};
 use crate::domain::cause::chain;
-use crate::domain::clock::Timestamp;
 use crate::domain::copies::CopyState;
 use crate::domain::epoch::Executor;
 use crate::domain::history::Timeline;
@@ -58,12 +57,6 @@ async fn settle(leading: &Leading, target: &Target) -> Result<(), Halt> {
     delete(leading, target).await
 }
 
-/// A moment that lies so far ahead.
-fn ahead(leading: &Leading, by: Duration) -> Timestamp {
-    let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_millis(leading.parts.clock.now().as_millis().saturating_add(by))
-}
-
 async fn tell(leading: &Leading, target: &Target) -> Result<(), Halt> {
     let kept = &leading.parts.store.kept;
     loop {
@@ -76,7 +69,13 @@ async fn tell(leading: &Leading, target: &Target) -> Result<(), Halt> {
             }
             leading.unless_ended(tell_one(leading, target, backup)).await??;
             leading.check()?;
-            kept.told(&leading.leadership, backup, target.name(), ahead(leading, BACKUP_REMEMBERED)).await?;
+            kept.told(
+                &leading.leadership,
+                backup,
+                target.name(),
+                leading.parts.clock.now().later_by(BACKUP_REMEMBERED),
+            )
+            .await?;
             told += 1;
         }
         // What is left waits until the target has caught up.
@@ -132,7 +131,9 @@ async fn delete(leading: &Leading, target: &Target) -> Result<(), Halt> {
         }
         if !gone.is_empty() {
             leading.check()?;
-            condemned.gone(&leading.leadership, target.name(), &gone, ahead(leading, NAME_REMEMBERED)).await?;
+            condemned
+                .gone(&leading.leadership, target.name(), &gone, leading.parts.clock.now().later_by(NAME_REMEMBERED))
+                .await?;
             debug!(target = %target.name(), objects = gone.len(), "deleted condemned objects");
         }
         if let Some(error) = failure {

@@ -120,9 +120,8 @@ async fn condemn(leading: &Leading, head: &Head, seen: &Seen, manifests: &mut Ma
 /// What to condemn of what was seen. The last word on a deleted backup goes after the others, so that no target ever
 /// tells that it is complete.
 fn doom(seen: &Seen, needed: &Needed, now: Timestamp, grace: Duration) -> Vec<Doomed> {
-    let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-    let after = |graces: i64| Timestamp::from_millis(now.as_millis().saturating_add(grace.saturating_mul(graces)));
-    let old = |written: &Timestamp| written.as_millis().saturating_add(grace) <= now.as_millis();
+    let after = |graces: u32| now.later_by(grace.saturating_mul(graces));
+    let old = |written: &Timestamp| written.later_by(grace) <= now;
     let objects = seen.objects.iter().filter(|(path, (timeline, at))| old(at) && !needed.needs(*timeline, path));
     let objects = objects.map(|(path, (timeline, _))| Doomed {
         path: path.to_string(),
@@ -161,8 +160,7 @@ async fn look(leading: &Leading, target: &Target, head: &Head, needed: &Arc<Need
 
 /// Removes what killed writers left. Nothing depends on it, so a failure is told and no more.
 async fn remove_unfinished(leading: &Leading, target: &Target) {
-    let age = i64::try_from(UNFINISHED_FOR.as_millis()).unwrap_or(i64::MAX);
-    let before = Timestamp::from_millis(leading.parts.clock.now().as_millis().saturating_sub(age));
+    let before = leading.parts.clock.now().earlier_by(UNFINISHED_FOR);
     let folder = format!("departments/{}", leading.leadership.department);
     match target.remove_unfinished(&folder, before).await {
         Ok(0) => {}

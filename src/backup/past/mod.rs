@@ -61,7 +61,7 @@ impl PastPoint {
         Self {
             department: department.clone(),
             timeline: content.timeline,
-            point: Point { sequence: content.sequence, chain: content.chain },
+            point: Point::from(content),
             time: content.taken_at,
             base: Some(content.base.clone()),
         }
@@ -194,7 +194,7 @@ impl Past {
     }
 
     fn place(&self, department: &DepartmentName, timeline: Timeline) -> Result<JournalPlace, PastError> {
-        let repository = self.repository.get().ok_or(PastError::NotOpen)?.clone();
-        Ok(JournalPlace { repository, targets: self.targets.clone(), department: department.clone(), timeline })
+        let repository = self.repository.get().ok_or(PastError::NotOpen)?;
+        Ok(JournalPlace::new(repository, self.targets.clone(), department, timeline))
     }
 }

@@ -194,7 +194,7 @@ impl Catalogue {
         });
         for backup in listed.iter().filter(|backup| backup.is_whole()) {
             let Some(content) = &backup.word.backup.content else { continue };
-            let point = Point { sequence: content.sequence, chain: content.chain };
+            let point = Point::from(content);
             let of = self.timelines.iter_mut().find(|timeline| timeline.timeline == content.timeline);
             if let Some(timeline) = of {
                 timeline.lineage.stands_until(&point, content.taken_at);
@@ -242,7 +242,7 @@ impl Catalogue {
             return vec![Damage::new(&content.base.snapshot, "it is not the snapshot that the word tells of")];
         }
         let mut missing = seen.missing.clone();
-        let (from, to) = (seen.base.point, Point { sequence: content.sequence, chain: content.chain });
+        let (from, to) = (seen.base.point, Point::from(content));
         if from != to && !timeline.lineage.leads(&from, &to) {
             let folder = ObjectPath::journal_folder(&self.department, timeline.timeline);
             let reached = timeline.lineage.reach(&from);

@@ -65,12 +65,7 @@ impl Vault {
     /// # Errors
     /// When its snapshot or the journal after it cannot be read and verified.
     pub async fn state(&self, catalogue: &Catalogue, found: &Found) -> Result<State, VaultError> {
-        let place = JournalPlace {
-            repository: self.repository.clone(),
-            targets: self.targets.clone(),
-            department: catalogue.department.clone(),
-            timeline: found.timeline,
-        };
+        let place = JournalPlace::new(&self.repository, self.targets.clone(), &catalogue.department, found.timeline);
         let base = match &found.base.snapshot {
             Some(path) => Some((Snapshot::open(&self.repository, &self.targets, path).await?, found.base.point)),
             None => None,
@@ -174,7 +169,7 @@ fn of_backup(catalogue: &Catalogue, id: &BackupId) -> Result<Found, VaultError> 
         VaultError::Outside(format!("the backup {id} is {}: it holds nothing to read", listed.word.state))
     })?;
     let timeline = catalogue.of(content.timeline).ok_or_else(unknown)?;
-    let point = Point { sequence: content.sequence, chain: content.chain };
+    let point = Point::from(content);
     found_at(timeline, point).ok_or_else(unknown)
 }
 
