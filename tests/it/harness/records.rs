@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use mongodb::bson::{Document, doc};
-use rollkeeper::backup::{Repository, Snapshot};
+use rollkeeper::backup::Snapshot;
 use rollkeeper::config::targets::{TargetConfig, TargetsConfig};
 use rollkeeper::domain::clock::{Clock, Timestamp};
 use rollkeeper::domain::user::{PasswordHash, Rev, User, UserName};
 use rollkeeper::targets::Targets;
 use rollkeeper::targets::layout::ObjectPath;
-use secrecy::SecretString;
 use serde_json::Value;
 
 use super::Stack;
@@ -37,20 +36,11 @@ impl Stack {
     /// The records of a complete backup, read from one target and the identity file and nothing else.
     pub(crate) async fn records_of_backup(&self, backup: &Value) -> Records {
         let folder = self.folder.path().join("targets/t1");
-        let identity = std::fs::read_to_string(self.folder.path().join("identity")).expect("read the identity");
-        let marker = std::fs::read(folder.join("rollkeeper.json")).expect("read the marker");
-        let marker: Value = serde_json::from_slice(&marker).expect("parse the marker");
-        let sealed = std::fs::read(folder.join("rollkeeper.key")).expect("read the sealed secret");
-        let own: age::x25519::Identity = identity.trim().parse().expect("parse the identity");
-        let secret = age::decrypt(&own, &sealed).expect("decrypt the secret").try_into().expect("be 32 bytes");
-        let id = marker["repository_id"].as_str().expect("have an id");
-        let recipients = [self.place.recipient.clone()];
-        let repository = Repository::from_secret(id, secret, &recipients, &SecretString::from(identity));
         let one = TargetConfig { name: "t1".to_owned(), url: format!("file://{}", folder.display()) };
         let config = TargetsConfig { write_quorum: None, operation_timeout: Duration::from_secs(30), list: vec![one] };
         let targets = Targets::open(&config, &Clock::System).expect("open the target");
         let path = ObjectPath::from_stored(backup["snapshot"].as_str().expect("have a snapshot").to_owned());
-        let snapshot = Snapshot::open(&repository.expect("open the repository"), &targets, &path).await;
+        let snapshot = Snapshot::open(&self.repository(), &targets, &path).await;
         let chunks: Vec<Vec<User>> =
             snapshot.expect("open the snapshot").users(None).try_collect().await.expect("read the chunks");
         chunks.into_iter().flatten().map(|user| (user.id.to_string(), user)).collect()

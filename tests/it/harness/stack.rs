@@ -107,9 +107,13 @@ impl Stack {
     pub(crate) fn repository(&self) -> rollkeeper::backup::Repository {
         let path = self.folder.path();
         let identity = std::fs::read_to_string(path.join("identity")).expect("read the identity");
-        let key = std::fs::read(path.join("targets/t1/rollkeeper.key")).expect("read the repository key");
-        let recipients = [self.place.recipient.clone()];
-        rollkeeper::backup::Repository::from_sealed("of the test", &key, &recipients, &identity.into())
+        let target = path.join("targets/t1");
+        let key = std::fs::read(target.join("rollkeeper.key")).expect("read the repository key");
+        let marker = std::fs::read(target.join("rollkeeper.json")).expect("read the marker");
+        let marker: serde_json::Value = serde_json::from_slice(&marker).expect("be JSON");
+        let id = marker["repository_id"].as_str().expect("have an id");
+        let recipients = std::slice::from_ref(&self.place.recipient);
+        rollkeeper::backup::Repository::from_sealed(id, &key, recipients, &identity.into())
             .expect("open the repository")
     }
 
