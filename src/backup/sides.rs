@@ -9,9 +9,11 @@ use super::undo::Undo;
 use super::{BackupError, Repository};
 use crate::backup::state::State;
 use crate::domain::backup::{Backup, BackupContent, BackupState};
+use crate::domain::barrier::Receipt;
 use crate::domain::cause::Cause;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BackupId, DepartmentName, RestoreId};
-use crate::domain::restore::{CredentialsPolicy, LockedPolicy, Restore, RestorePoint, RestoreRequest, RestoreSource};
+use crate::domain::restore::{Restore, RestorePoint, RestoreRequest, RestoreSource};
 use crate::domain::window::{Moment, Stretch};
 use crate::store::Store;
 use crate::targets::Targets;
@@ -27,7 +29,9 @@ pub struct Sides {
     pub request: RestoreRequest,
     /// The department that gets the records.
     pub into: DepartmentName,
-    /// Who gets a new id, where the records come from another department.
+    /// The point of a history that the wanted records come from; none for an undo.
+    pub from: Option<PastPoint>,
+    /// Who gets a new id, and what else was noted, where the records come from another department.
     pub renumber: Option<Renumber>,
     /// What the history knew of users that are gone, where a policy keeps it.
     pub known: Option<LastKnown>,
@@ -36,7 +40,8 @@ pub struct Sides {
 impl Sides {
     /// Two states of one department.
     pub const fn of(wanted: State, live: State, request: RestoreRequest, department: DepartmentName) -> Self {
-        Self { wanted: Wanted::State(wanted), live, request, into: department, renumber: None, known: None }
+        let wanted = Wanted::State(wanted);
+        Self { wanted, live, request, into: department, from: None, renumber: None, known: None }
     }
 }
 
@@ -83,19 +88,22 @@ impl Reads<'_> {
         let (department, until) = self.safety(restore).await?;
         let live = self.state_of(&department, &until).await?;
         let known = match (&wanted, &from) {
-            (Wanted::State(wanted), Some(from)) if keeps(&restore.request) && from.department == department => {
+            // Of a restore into another department, what was known is noted once.
+            (Wanted::State(wanted), Some(from))
+                if restore.request.keeps_security() && from.department == department =>
+            {
                 let until = PastPoint::of_backup(&department, &until);
                 Some(self.known(wanted, from, &until).await?)
             }
             _ => None,
         };
-        let renumbered = restore.plan.as_ref().map_or(0, |plan| plan.renumbered);
-        let renumber = (renumbered > 0).then(|| self.renumber(restore, renumbered));
+        let noted = restore.plan.as_ref().map_or(0, |plan| plan.noted);
+        let renumber = (noted > 0).then(|| self.renumber(restore, noted));
         let (request, into) = (restore.request.clone(), restore.department.clone());
-        Ok(Sides { wanted, live, request, into, renumber, known })
+        Ok(Sides { wanted, live, request, into, from, renumber, known })
     }
 
-    /// Who gets a new id in a restore, given how many.
+    /// What was noted of users in a restore, given of how many.
     pub fn renumber(&self, restore: &Restore, total: u64) -> Renumber {
         Renumber {
             batches: self.store.restore_batches.clone(),
@@ -120,6 +128,53 @@ impl Reads<'_> {
             time: found.time,
             base: found.base,
         })
+    }
+
+    /// What the two departments of a restore into another one know of users since its point: the one that the records come
+    /// from up to a receipt, and the one that gets them up to the safety backup.
+    ///
+    /// # Errors
+    /// When one of the histories cannot be read.
+    pub async fn histories(
+        &self,
+        restore: &Restore,
+        sides: &Sides,
+        receipt: &Receipt,
+    ) -> Result<Vec<LastKnown>, BackupError> {
+        let (Wanted::State(wanted), Some(from)) = (&sides.wanted, &sides.from) else { return Ok(Vec::new()) };
+        let point = Point { sequence: receipt.sequence, chain: receipt.chain };
+        let until = PastPoint { timeline: receipt.timeline, point, time: receipt.time, ..from.clone() };
+        let theirs = self.known(wanted, from, &until).await?;
+        let (department, safety) = self.safety(restore).await?;
+        let own = self.known_since(from.time, &PastPoint::of_backup(&department, &safety)).await?;
+        Ok(vec![theirs, own])
+    }
+
+    /// The history of a department from a time to a point, with whoever was there at that time.
+    async fn known_since(&self, since: Timestamp, until: &PastPoint) -> Result<LastKnown, BackupError> {
+        let department = &until.department;
+        let place = JournalPlace::new(self.repository, self.targets.clone(), department, until.timeline);
+        let mut spans = Vec::new();
+        let window = self.store.windows.get(department).await?;
+        let after = |stretch: &&Stretch| stretch.through.time >= since && stretch.from.timeline <= until.timeline;
+        for stretch in window.stretches.iter().filter(after) {
+            let own = stretch.from.timeline;
+            let reached = if own == until.timeline { until.point } else { self.end_of(until, stretch).await? };
+            let begins = if stretch.from.time <= since {
+                let found = self.past.locate(department, Moment::Time(since)).await.map_err(of_past)?;
+                Some(found).filter(|found| found.timeline == own)
+            } else {
+                None
+            };
+            let (begin, at) = match begins {
+                Some(found) => (self.past.state(&found).await.map_err(of_past)?, found.point),
+                None => self.begin_of(until, stretch).await?,
+            };
+            if at.sequence <= reached.sequence {
+                spans.push(Span { timeline: own, begin, begin_counts: true, from: at, to: reached });
+            }
+        }
+        Ok(LastKnown { place, spans })
     }
 
     /// The history of a department between two points: every stretch of it that can be read.
@@ -165,8 +220,8 @@ impl Reads<'_> {
         let undone = self.store.restores.get(id).await?.ok_or_else(|| {
             unrestorable("restore_not_found", format!("The restore {id}, which is to be undone, is not there."))
         })?;
-        // One that was stopped before its safety backup wrote nothing.
-        let before = if undone.safety_backup_id.is_none() {
+        // What wrote nothing has nothing to take back, and may have no safety backup any more.
+        let before = if undone.progress.batches == 0 {
             State::empty()
         } else {
             let (department, content) = self.safety(&undone).await?;
@@ -196,11 +251,6 @@ impl Reads<'_> {
     async fn state_of(&self, department: &DepartmentName, content: &BackupContent) -> Result<State, BackupError> {
         State::of_backup(self.repository, self.targets, department, content).await
     }
-}
-
-/// Whether a policy asks what the history last knew of users that are gone.
-fn keeps(request: &RestoreRequest) -> bool {
-    request.credentials == CredentialsPolicy::Keep || request.locked == LockedPolicy::Keep
 }
 
 fn point_of(restore: &Restore) -> Result<PastPoint, BackupError> {

@@ -4,6 +4,7 @@
 //! Rule: a hold, and a restore that is open, count at the moment of the drop: it is compared in the same transaction.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, Document, doc};
@@ -22,8 +23,8 @@ use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Leadership;
 use crate::domain::history::{Sequence, Timeline};
-use crate::domain::ids::{BackupId, DepartmentName, RestoreId, TargetName};
-use crate::domain::retention::{Point, Retention};
+use crate::domain::ids::{BackupId, DepartmentName, TargetName};
+use crate::domain::retention::{Pin, Point};
 use crate::domain::window::Place;
 
 /// Backups as retention sees them.
@@ -49,14 +50,14 @@ impl Kept {
     }
 
     /// The complete backups of a department, who needs each, and the department's present time: a clock that went ahead
-    /// alone does not make it later.
+    /// alone does not make it later. A restore that has ended can be undone for so long.
     ///
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn points(
         &self,
         department: &DepartmentName,
-        policy: &Retention,
+        undo_lifetime: Duration,
         clock: Timestamp,
     ) -> Result<Points, StoreError> {
         let filter = doc! { "_id.department": department.as_str(), "state": "complete" };
@@ -71,7 +72,7 @@ impl Kept {
         let time = head.as_ref().map(|head| head.position.time);
         let latest = points.iter().map(|point| point.taken_at).chain(time).max();
         let now = latest.map_or(clock, |latest| latest.min(clock));
-        let pins = self.pins(policy.since(clock)).await?;
+        let pins = self.pins(department, undo_lifetime, clock).await?;
         for point in &mut points {
             point.pinned_by = pins.backups.get(point.id.as_str()).cloned();
         }
@@ -80,13 +81,20 @@ impl Kept {
         Ok(Points { points, now, from_beginning })
     }
 
-    /// What restores need: what open ones read, and the undo points of those that ended since a moment.
-    async fn pins(&self, since: Timestamp) -> Result<Pins, StoreError> {
-        let ended = doc! { "finished_at": { "$gte": date(since) } };
+    /// What restores need: what open ones of any department read, and the undo points of those of this department that
+    /// can still be undone.
+    async fn pins(
+        &self,
+        department: &DepartmentName,
+        undo_lifetime: Duration,
+        clock: Timestamp,
+    ) -> Result<Pins, StoreError> {
+        let since = date(clock.earlier_by(undo_lifetime));
+        let ended = doc! { "_id.department": department.as_str(), "finished_at": { "$gte": since } };
         let filter = doc! { "$or": [{ "state": { "$in": OPEN.as_slice() } }, ended] };
         let find = self.restores.find(filter).projection(pins::fields());
         let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
-        Pins::of(Seen::Now(&self.database), &found).await
+        Pins::of(Seen::Now(&self.database), &found, undo_lifetime).await
     }
 
     /// The restore that needs a backup.
@@ -95,11 +103,11 @@ impl Kept {
     /// When MongoDB does not answer.
     pub async fn pin_of(
         &self,
-        id: &BackupId,
-        policy: &Retention,
+        (department, id): (&DepartmentName, &BackupId),
+        undo_lifetime: Duration,
         clock: Timestamp,
-    ) -> Result<Option<RestoreId>, StoreError> {
-        Ok(self.pins(policy.since(clock)).await?.backups.remove(id.as_str()))
+    ) -> Result<Option<Pin>, StoreError> {
+        Ok(self.pins(department, undo_lifetime, clock).await?.backups.remove(id.as_str()))
     }
 
     /// Holds a complete backup against retention. No leader write: it counts at once.
@@ -341,10 +349,13 @@ pub struct Need {
 fn pin_begin(points: &mut [Point], begin: Option<Place>) {
     let Some(begin) = begin.map(|begin| (begin.timeline, begin.sequence)) else { return };
     let place = |point: &Point| (point.timeline, point.sequence);
-    let pinned = points.iter().filter(|point| place(point) < begin).find_map(|point| point.pinned_by.clone());
-    if let Some(restore) = pinned {
+    let open = |point: &Point| point.pinned_by.clone().filter(Pin::is_open);
+    let pinned = points.iter().filter(|point| place(point) < begin).find_map(open);
+    if let Some(pin) = pinned {
         for point in points.iter_mut().filter(|point| place(point) == begin) {
-            point.pinned_by.get_or_insert_with(|| restore.clone());
+            if open(point).is_none() {
+                point.pinned_by = Some(pin.clone());
+            }
         }
     }
 }
@@ -372,7 +383,7 @@ async fn drop_all(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let open = txn.find("restores", doc! { "state": { "$in": OPEN.as_slice() } }).await?;
-    let pinned = Pins::of(Seen::In(txn), &open).await?.backups;
+    let pinned = Pins::of(Seen::In(txn), &open, Duration::ZERO).await?.backups;
     let free = backups.iter().filter(|(id, _)| !pinned.contains_key(id.as_str()));
     let updates: Vec<Bson> = free
         .map(|(id, cause)| {

@@ -19,6 +19,7 @@ mod leader;
 mod level;
 mod member;
 mod merge;
+mod noted;
 mod prune;
 mod rebase;
 mod renames;

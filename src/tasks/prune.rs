@@ -97,8 +97,8 @@ pub(super) fn targets(leading: &Leading) -> Vec<TargetName> {
 async fn drop_expired(leading: &Leading, retention: &Retention) -> Result<(), Halt> {
     let store = &leading.parts.store;
     let clock = leading.parts.clock.now();
-    let Points { points, now, from_beginning } =
-        store.kept.points(&leading.leadership.department, retention, clock).await?;
+    let undo = retention.undo_lifetime(leading.parts.config.restore.undo_lifetime);
+    let Points { points, now, from_beginning } = store.kept.points(&leading.leadership.department, undo, clock).await?;
     let mut plan = plan(retention, points, now);
     if from_beginning {
         plan.begin = None;

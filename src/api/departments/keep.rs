@@ -134,12 +134,15 @@ pub struct DecisionView {
     /// `keep` or `drop`.
     #[schema(example = "keep")]
     pub decision: &'static str,
-    /// Every reason: newest, within, `begins_window`, last, hourly, daily, weekly, monthly, yearly, held, pinned; for a drop
-    /// requested or expired.
+    /// Every reason: newest, within, `begins_window`, last, hourly, daily, weekly, monthly, yearly, held, pinned (an open
+    /// restore reads it), undo (the safety backup of a restore that can still be undone); for a drop requested or expired.
     #[schema(example = json!(["within", "hourly"]))]
     pub reasons: Vec<&'static str>,
     /// The restore that needs it.
     pub pinned_by: Option<String>,
+    /// Until when that restore can be undone, `restore.undo_lifetime` and `keep_within` after its end; null while it is open.
+    #[schema(format = DateTime)]
+    pub pinned_until: Option<String>,
 }
 
 impl From<Decision> for DecisionView {
@@ -152,7 +155,8 @@ impl From<Decision> for DecisionView {
             taken_at: point.taken_at.to_string(),
             decision: if decision.keep { "keep" } else { "drop" },
             reasons: decision.reasons.iter().map(word).collect(),
-            pinned_by: point.pinned_by.map(|restore| restore.to_string()),
+            pinned_until: point.pinned_by.as_ref().and_then(|pin| pin.until).map(|until| until.to_string()),
+            pinned_by: point.pinned_by.map(|pin| pin.restore.to_string()),
         }
     }
 }
@@ -170,6 +174,7 @@ fn word(reason: &Reason) -> &'static str {
         Reason::Yearly => "yearly",
         Reason::Held => "held",
         Reason::Pinned(_) => "pinned",
+        Reason::Undo(_) => "undo",
         Reason::Requested => "requested",
         Reason::Expired => "expired",
     }
@@ -225,7 +230,8 @@ pub(in crate::api) async fn get_retention(
     let page: PageRequest<(i64, i64, String)> =
         PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
     let keep = &department.policy.retention;
-    let Points { points, now, .. } = app.store.kept.points(&name, keep, app.clock.now()).await?;
+    let undo = keep.undo_lifetime(app.config.restore.undo_lifetime);
+    let Points { points, now, .. } = app.store.kept.points(&name, undo, app.clock.now()).await?;
     let plan = plan(keep, points, now);
     let dropped = plan.dropped().count();
     let kept = plan.decisions.len() - dropped;

@@ -199,6 +199,13 @@ pub struct RestoreView {
     pub requested_at: String,
     /// The backup taken before anything is changed.
     pub safety_backup_id: Option<String>,
+    /// The plan is given up then unless it is applied (`restore.plan_lifetime`): the restore ends as `cancelled` with the
+    /// cause `plan_expired`. Null in every state but `planned`.
+    #[schema(format = DateTime)]
+    pub expires_at: Option<String>,
+    /// Until then, at least, it can be undone (`restore.undo_lifetime` and `keep_within` after its end); null before it ends.
+    #[schema(format = DateTime)]
+    pub undo_until: Option<String>,
     /// The restore that takes back what this one wrote; null where nobody asked for that.
     pub undone_by: Option<String>,
     /// What it would change, or changes; null until it is computed.
