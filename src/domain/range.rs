@@ -83,9 +83,17 @@ impl Decision {
 }
 
 impl Range {
-    /// Whether the range only creates records, so that it may be tried without reading first.
+    /// Whether the range only creates records, so that it may be tried without reading first. What is copied from another
+    /// department is compared with its user there.
     pub fn only_creates(&self) -> bool {
-        self.changes.iter().all(|change| change.action == Action::Create)
+        let copies = |change: &PlannedChange| change.renumbered_from.is_some() && self.request.keeps_security();
+        self.changes.iter().all(|change| change.action == Action::Create && !copies(change))
+    }
+
+    /// Ids whose live records decide: those of the changes, and those that they copy from other departments.
+    pub fn ids(&self) -> Vec<&str> {
+        let ids = self.changes.iter().flat_map(|change| [Some(&change.user_id), change.renumbered_from.as_ref()]);
+        ids.flatten().map(UserId::as_str).collect()
     }
 
     /// Names that the range wants to give.
@@ -101,17 +109,17 @@ impl Range {
 
     /// Decides from the live records of the range's ids (in any department) and the holders of its names.
     pub fn decide(&self, live: &HashMap<UserId, User>, names: HashMap<String, UserId>) -> Decision {
-        let mut decider = Decider { range: self, names, decision: Decision::default() };
+        let mut decider = Decider { range: self, live, names, decision: Decision::default() };
         let mut circles = self.circles.iter();
         let mut circle = circles.next();
         let mut at = 0;
         while let Some(change) = self.changes.get(at) {
             if let Some(here) = circle.filter(|circle| circle.start == at && circle.end > at) {
-                decider.circle(self.changes.get(here.clone()).unwrap_or_default(), live);
+                decider.circle(self.changes.get(here.clone()).unwrap_or_default());
                 at = here.end;
                 circle = circles.next();
             } else {
-                decider.change(change, live.get(&change.user_id));
+                decider.change(change);
                 at += 1;
             }
         }
@@ -127,13 +135,15 @@ impl Range {
 
 struct Decider<'a> {
     range: &'a Range,
+    live: &'a HashMap<UserId, User>,
     /// Who holds which name, as of the writes decided so far.
     names: HashMap<String, UserId>,
     decision: Decision,
 }
 
 impl Decider<'_> {
-    fn change(&mut self, change: &PlannedChange, live: Option<&User>) {
+    fn change(&mut self, change: &PlannedChange) {
+        let live = self.live.get(&change.user_id);
         if live.is_some_and(|live| live.department != self.range.department) {
             self.conflict(change, ConflictCause::IdElsewhere, false);
             return;
@@ -143,11 +153,12 @@ impl Decider<'_> {
         if live.is_some_and(|live| target.same_content(live)) {
             return;
         }
+        let source = change.renumbered_from.as_ref().and_then(|id| self.live.get(id));
         let met = match (change.action, live) {
             (Action::Create, Some(_)) => Some(ConflictCause::Appeared),
             (Action::Update, None) => Some(ConflictCause::Gone),
             (Action::Update, Some(live)) if !change.expects(live) => Some(ConflictCause::Changed),
-            _ => None,
+            _ => change.outdated_by(source, &self.range.request),
         };
         let overwrite = self.range.request.on_conflict == OnConflict::Overwrite;
         if let Some(cause) = met
@@ -182,16 +193,16 @@ impl Decider<'_> {
     }
 
     /// Renames in a circle: one user steps aside to a reserved name, the others follow, then it takes its own.
-    fn circle(&mut self, changes: &[PlannedChange], live: &HashMap<UserId, User>) {
+    fn circle(&mut self, changes: &[PlannedChange]) {
         let Some(first) = changes.first() else { return };
-        let (true, Some(aside)) = (self.still_turns(changes, live), live.get(&first.user_id)) else { return };
+        let (true, Some(aside)) = (self.still_turns(changes), self.live.get(&first.user_id)) else { return };
         let mut moved = aside.clone();
         moved.name = UserName::from_stored(format!("~restore~{}~{}", self.range.restore, aside.id));
         moved = written(moved, Some(aside), None, Rev::random(), self.range.now);
         self.names.remove(aside.name.as_str());
         self.decision.writes.push(Write::Replace { user: moved.clone(), guard: aside.rev });
         for change in changes.iter().skip(1) {
-            self.change(change, live.get(&change.user_id));
+            self.change(change);
         }
         let Some(wanted) = &first.wanted else { return };
         if !first.expects(aside) {
@@ -203,11 +214,11 @@ impl Decider<'_> {
     }
 
     /// Whether each user of a circle may be written and still holds the name that the next one wants.
-    fn still_turns(&self, changes: &[PlannedChange], live: &HashMap<UserId, User>) -> bool {
+    fn still_turns(&self, changes: &[PlannedChange]) -> bool {
         let overwrite = self.range.request.on_conflict == OnConflict::Overwrite;
         let holders = changes.last().into_iter().chain(changes);
         changes.iter().zip(holders).all(|(change, holder)| {
-            let Some(live) = live.get(&change.user_id) else { return false };
+            let Some(live) = self.live.get(&change.user_id) else { return false };
             let as_planned = change.expects(live);
             let held = change.wanted.as_ref().and_then(|wanted| self.names.get(wanted.name.as_str()));
             live.department == self.range.department && (as_planned || overwrite) && held == Some(&holder.user_id)
