@@ -140,6 +140,7 @@ fn print_backup(backup: &BackupConfig, toml: &mut Toml) {
         retention,
         prune_every,
         prune_grace,
+        deleted_lifetime,
         merge_after,
         look_every,
         scrub_every,
@@ -151,7 +152,7 @@ fn print_backup(backup: &BackupConfig, toml: &mut Toml) {
     toml.duration("look_every", *look_every).duration("scrub_every", *scrub_every);
     toml.duration("rescan_every", *rescan_every);
     toml.duration("prune_every", *prune_every).duration("prune_grace", *prune_grace);
-    toml.duration("merge_after", *merge_after);
+    toml.duration("deleted_lifetime", *deleted_lifetime).duration("merge_after", *merge_after);
     let RetentionConfig { keep_within, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly } =
         retention;
     toml.table("[backup.retention]").duration("keep_within", *keep_within).line("keep_last", keep_last);

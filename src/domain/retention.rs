@@ -191,18 +191,36 @@ impl Plan {
 }
 
 /// Decides what stays. `now` is the department's present time.
-pub fn plan(policy: &Retention, mut points: Vec<Point>, now: Timestamp) -> Plan {
+pub fn plan(policy: &Retention, points: Vec<Point>, now: Timestamp) -> Plan {
+    plan_of(policy, points, now, Standing::Goes)
+}
+
+/// Decides what stays of a department that was deleted a while ago: nothing for being the newest or one of the last, since
+/// nothing comes after it, and the counts cover so many hours, days, weeks, months and years up to now.
+pub fn plan_of_deleted(policy: &Retention, points: Vec<Point>, now: Timestamp) -> Plan {
+    plan_of(policy, points, now, Standing::Ends)
+}
+
+/// Whether the history of a department goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Goes,
+    Ends,
+}
+
+fn plan_of(policy: &Retention, mut points: Vec<Point>, now: Timestamp, standing: Standing) -> Plan {
+    let ends = standing == Standing::Ends;
     let place = |point: &Point| (point.timeline, point.sequence, point.finished_at);
     points.sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.id.cmp(&b.id)));
     let times = steady(&points);
     let mut reasons: Vec<Vec<Reason>> = vec![Vec::new(); points.len()];
     // Who is not wanted takes nobody's place.
     let wanted: Vec<usize> = (0..points.len()).filter(|at| !points[*at].unwanted).collect();
-    if let Some(newest) = points.len().checked_sub(1) {
+    if let Some(newest) = points.len().checked_sub(1).filter(|_| !ends) {
         reasons[newest].push(Reason::Newest);
     }
     let window = policy.since(now);
-    let begin = wanted.iter().rev().find(|at| times[**at] <= window).copied();
+    let begin = wanted.iter().rev().find(|at| times[**at] <= window && !ends).copied();
     for at in &wanted {
         if times[*at] > window {
             reasons[*at].push(Reason::Within);
@@ -215,7 +233,9 @@ pub fn plan(policy: &Retention, mut points: Vec<Point>, now: Timestamp) -> Plan 
         let mut last = None;
         for at in wanted.iter().rev() {
             let period = if reason == Reason::Last { i64::try_from(*at).ok() } else { period(&reason, times[*at]) };
-            if left > 0 && period != last {
+            let present = self::period(&reason, now).zip(period).map(|(now, then)| now - then);
+            let passed = ends && present.is_none_or(|periods| periods >= i64::from(count));
+            if left > 0 && period != last && !passed {
                 reasons[*at].push(reason.clone());
                 left -= 1;
                 last = period;

@@ -134,6 +134,28 @@ fn an_undo_keeps_its_safety_backup_and_not_the_history_after_it() {
 }
 
 #[test]
+fn of_a_deleted_department_the_counts_run_out_and_nothing_stays_for_being_the_last() {
+    let at = |day: i64| Timestamp::from_millis(day * DAY);
+    let points: Vec<Point> = (0..10).map(|n| point(n, at(n))).collect();
+    let kept = |policy_text: &str, points: &[Point], now: i64| -> Vec<i64> {
+        let plan = plan_of_deleted(&policy(policy_text), points.to_vec(), at(now));
+        assert_eq!(plan.begin, None);
+        plan.decisions.iter().filter(|it| it.keep).map(|it| it.point.sequence.0).collect()
+    };
+    assert_eq!(kept("daily=3 last=5", &points, 9), [7, 8, 9]);
+    assert_eq!(kept("daily=3 last=5", &points, 11), [9]);
+    assert_eq!(kept("daily=3 last=5", &points, 12).len(), 0);
+    assert_eq!(kept("yearly=2", &points, 700), [9]);
+    assert_eq!(kept("yearly=2", &points, 731).len(), 0);
+    let mut held = points.clone();
+    held[4].held = true;
+    held[5].pinned_by = Some(Pin::open(uuid::Uuid::from_u128(9).into()));
+    assert_eq!(kept("daily=3", &held, 1000), [4, 5]);
+    // Time may have gone back: then more stays.
+    assert_eq!(kept("daily=3", &points, 5), [5, 6, 7, 8, 9]);
+}
+
+#[test]
 fn who_is_not_wanted_takes_nobodys_place() {
     let mut points: Vec<Point> = (1..=4).map(|n| point(n, Timestamp::from_millis(n * 60_000))).collect();
     points[2].unwanted = true;

@@ -25,6 +25,7 @@ mod rebase;
 mod renames;
 mod rescan;
 mod restores;
+mod retire;
 mod schedule;
 mod scrub;
 mod settle;

@@ -9,6 +9,7 @@ mod bad_input;
 mod bad_objects;
 mod bad_targets;
 mod clocks;
+mod deleted_departments;
 mod deleting;
 mod departments;
 mod diverged;
