@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::BackupError;
 use super::journal_read::{JournalPlace, JournalReader, Point};
+use super::kept_before::{self, KeptBefore};
 use super::merge::Side;
 use super::patch;
 use super::state::State;
@@ -40,12 +41,15 @@ pub struct LastKnown {
     pub place: JournalPlace,
     /// The runs, oldest first.
     pub spans: Vec<Span>,
+    /// Backups that were kept from before the first run, where that does not begin with the wanted point.
+    pub before: Option<KeptBefore>,
 }
 
 impl LastKnown {
     /// Goes through the users, who have to be asked for in the order of their ids.
     pub(super) fn reader(&self) -> Reader {
-        Reader { history: self.clone(), begins: None, held: BTreeMap::new(), covered: None }
+        let before = self.before.as_ref().map(KeptBefore::reader);
+        Reader { history: self.clone(), begins: None, held: BTreeMap::new(), covered: None, before }
     }
 }
 
@@ -96,6 +100,7 @@ pub(super) struct Reader {
     held: BTreeMap<UserId, (usize, Timestamp, User)>,
     /// Absent before anything was read.
     covered: Option<Covered>,
+    before: Option<kept_before::Reader>,
 }
 
 impl Reader {
@@ -119,7 +124,11 @@ impl Reader {
                 newest = found.map(|user| (*span, user.updated_at, user));
             }
         }
-        Ok(newest.map(|(_, time, user)| (time, user)))
+        match (newest, &mut self.before) {
+            (Some((_, time, user)), _) => Ok(Some((time, user))),
+            (None, Some(before)) => Ok(before.of(id).await?.map(|user| (user.updated_at, user))),
+            (None, None) => Ok(None),
+        }
     }
 
     async fn begins(&mut self) -> Result<&mut Vec<(usize, Side)>, BackupError> {

@@ -1,20 +1,18 @@
 //! The two sides that a restore is planned from: the wanted records and the live ones, as the restore's document names
 //! them, for the leader and for whoever looks at the plan.
 
-use super::journal_read::{JournalPlace, Point};
-use super::known::{LastKnown, Span};
+use super::journal_read::Point;
+use super::known::LastKnown;
 use super::past::{Past, PastError, PastPoint};
 use super::renumber::Renumber;
 use super::undo::Undo;
 use super::{BackupError, Repository};
 use crate::backup::state::State;
 use crate::domain::backup::{Backup, BackupContent, BackupState};
-use crate::domain::barrier::Receipt;
 use crate::domain::cause::Cause;
-use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BackupId, DepartmentName, RestoreId};
 use crate::domain::restore::{Restore, RestorePoint, RestoreRequest, RestoreSource};
-use crate::domain::window::{Moment, Stretch};
+use crate::domain::window::Moment;
 use crate::store::Store;
 use crate::targets::Targets;
 
@@ -130,92 +128,6 @@ impl Reads<'_> {
         })
     }
 
-    /// What the two departments of a restore into another one know of users since its point: the one that the records come
-    /// from up to a receipt, and the one that gets them up to the safety backup.
-    ///
-    /// # Errors
-    /// When one of the histories cannot be read.
-    pub async fn histories(
-        &self,
-        restore: &Restore,
-        sides: &Sides,
-        receipt: &Receipt,
-    ) -> Result<Vec<LastKnown>, BackupError> {
-        let (Wanted::State(wanted), Some(from)) = (&sides.wanted, &sides.from) else { return Ok(Vec::new()) };
-        let point = Point { sequence: receipt.sequence, chain: receipt.chain };
-        let until = PastPoint { timeline: receipt.timeline, point, time: receipt.time, ..from.clone() };
-        let theirs = self.known(wanted, from, &until).await?;
-        let (department, safety) = self.safety(restore).await?;
-        let own = self.known_since(from.time, &PastPoint::of_backup(&department, &safety)).await?;
-        Ok(vec![theirs, own])
-    }
-
-    /// The history of a department from a time to a point, with whoever was there at that time.
-    async fn known_since(&self, since: Timestamp, until: &PastPoint) -> Result<LastKnown, BackupError> {
-        let department = &until.department;
-        let place = JournalPlace::new(self.repository, self.targets.clone(), department, until.timeline);
-        let mut spans = Vec::new();
-        let window = self.store.windows.get(department).await?;
-        let after = |stretch: &&Stretch| stretch.through.time >= since && stretch.from.timeline <= until.timeline;
-        for stretch in window.stretches.iter().filter(after) {
-            let own = stretch.from.timeline;
-            let reached = if own == until.timeline { until.point } else { self.end_of(until, stretch).await? };
-            let begins = if stretch.from.time <= since {
-                let found = self.past.locate(department, Moment::Time(since)).await.map_err(of_past)?;
-                Some(found).filter(|found| found.timeline == own)
-            } else {
-                None
-            };
-            let (begin, at) = match begins {
-                Some(found) => (self.past.state(&found).await.map_err(of_past)?, found.point),
-                None => self.begin_of(until, stretch).await?,
-            };
-            if at.sequence <= reached.sequence {
-                spans.push(Span { timeline: own, begin, begin_counts: true, from: at, to: reached });
-            }
-        }
-        Ok(LastKnown { place, spans })
-    }
-
-    /// The history of a department between two points: every stretch of it that can be read.
-    async fn known(&self, wanted: &State, from: &PastPoint, until: &PastPoint) -> Result<LastKnown, BackupError> {
-        let timeline = from.timeline;
-        let place = JournalPlace::new(self.repository, self.targets.clone(), &from.department, timeline);
-        let mut spans = Vec::new();
-        let window = self.store.windows.get(&from.department).await?;
-        let between = |stretch: &&Stretch| (from.timeline..=until.timeline).contains(&stretch.from.timeline);
-        for stretch in window.stretches.iter().filter(between) {
-            let own = stretch.from.timeline;
-            let reached = if own == until.timeline { until.point } else { self.end_of(from, stretch).await? };
-            let begins_with_wanted = own == timeline && stretch.from.sequence <= from.point.sequence;
-            let (begin, at) =
-                if begins_with_wanted { (wanted.clone(), from.point) } else { self.begin_of(from, stretch).await? };
-            if at.sequence <= reached.sequence {
-                let begin_counts = !begins_with_wanted;
-                spans.push(Span { timeline: own, begin, begin_counts, from: at, to: reached });
-            }
-        }
-        Ok(LastKnown { place, spans })
-    }
-
-    /// Where a stretch ends that a gap follows.
-    async fn end_of(&self, of: &PastPoint, stretch: &Stretch) -> Result<Point, BackupError> {
-        let last = Moment::Sequence(stretch.through.sequence);
-        Ok(self.past.locate(&of.department, last).await.map_err(of_past)?.point)
-    }
-
-    /// The state that a stretch begins with.
-    async fn begin_of(&self, of: &PastPoint, stretch: &Stretch) -> Result<(State, Point), BackupError> {
-        let first = Moment::Sequence(stretch.from.sequence);
-        match self.store.windows.newest_at(&of.department, stretch.from.timeline, first).await? {
-            Some(content) => {
-                let point = Point::from(&content);
-                Ok((self.state_of(&of.department, &content).await?, point))
-            }
-            None => Ok((State::empty(), Point::BEGINNING)),
-        }
-    }
-
     async fn undo(&self, id: &RestoreId) -> Result<Undo, BackupError> {
         let undone = self.store.restores.get(id).await?.ok_or_else(|| {
             unrestorable("restore_not_found", format!("The restore {id}, which is to be undone, is not there."))
@@ -230,7 +142,7 @@ impl Reads<'_> {
         Undo::open(&self.store.restore_batches, id, before).await
     }
 
-    async fn safety(&self, restore: &Restore) -> Result<(DepartmentName, BackupContent), BackupError> {
+    pub(super) async fn safety(&self, restore: &Restore) -> Result<(DepartmentName, BackupContent), BackupError> {
         match &restore.safety_backup_id {
             Some(id) => self.content(id).await,
             None => {
@@ -239,7 +151,7 @@ impl Reads<'_> {
         }
     }
 
-    async fn content(&self, id: &BackupId) -> Result<(DepartmentName, BackupContent), BackupError> {
+    pub(super) async fn content(&self, id: &BackupId) -> Result<(DepartmentName, BackupContent), BackupError> {
         let found = self.store.backups.get(id).await?;
         let Some(Backup { department, state: BackupState::Complete, content: Some(content), .. }) = found else {
             let message = format!("The backup {id} is not complete, so it cannot be restored.");
@@ -248,7 +160,11 @@ impl Reads<'_> {
         Ok((department, content))
     }
 
-    async fn state_of(&self, department: &DepartmentName, content: &BackupContent) -> Result<State, BackupError> {
+    pub(super) async fn state_of(
+        &self,
+        department: &DepartmentName,
+        content: &BackupContent,
+    ) -> Result<State, BackupError> {
         State::of_backup(self.repository, self.targets, department, content).await
     }
 }
@@ -266,7 +182,7 @@ fn point_of(restore: &Restore) -> Result<PastPoint, BackupError> {
     })
 }
 
-fn of_past(error: PastError) -> BackupError {
+pub(super) fn of_past(error: PastError) -> BackupError {
     match error {
         PastError::Backup(error) => error,
         error => unrestorable("outside_recovery_window", format!("The point cannot be read any more: {error}.")),

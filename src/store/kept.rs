@@ -345,14 +345,14 @@ pub struct Need {
 }
 
 /// A restore that reads from before the beginning of the whole history also reads on from there, so the backup that the
-/// beginning stands on is needed too.
+/// beginning stands on is needed too, and what lies in between tells what was last known of users that are gone.
 fn pin_begin(points: &mut [Point], begin: Option<Place>) {
     let Some(begin) = begin.map(|begin| (begin.timeline, begin.sequence)) else { return };
     let place = |point: &Point| (point.timeline, point.sequence);
     let open = |point: &Point| point.pinned_by.clone().filter(Pin::is_open);
-    let pinned = points.iter().filter(|point| place(point) < begin).find_map(open);
-    if let Some(pin) = pinned {
-        for point in points.iter_mut().filter(|point| place(point) == begin) {
+    let pinned = points.iter().filter(|point| place(point) < begin && open(point).is_some()).min_by_key(|it| place(it));
+    if let Some((first, pin)) = pinned.and_then(|point| Some((place(point), open(point)?))) {
+        for point in points.iter_mut().filter(|point| (first..=begin).contains(&place(point))) {
             if open(point).is_none() {
                 point.pinned_by = Some(pin.clone());
             }

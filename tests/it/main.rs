@@ -38,6 +38,7 @@ mod restores_cancel;
 mod restores_departments;
 mod restores_into;
 mod restores_into_known;
+mod restores_known;
 mod restores_modes;
 mod restores_moments;
 mod restores_names;
