@@ -1,9 +1,8 @@
-//! What retention needs of the `backups` and `restores` collections: which backups there are, who needs them, holds,
-//! wishes to delete, and what targets have not heard yet.
+//! What retention needs of the `backups` and `restores` collections: which backups there are, who needs them, and what they
+//! need; and their deletion.
 //!
 //! Rule: a hold, and a restore that is open, count at the moment of the drop: it is compared in the same transaction.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
@@ -11,14 +10,13 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Collection, Database};
 
 use super::StoreError;
-use super::documents::backups::{backup_key, read_backup, wish_document};
+use super::documents::backups::backup_key;
 use super::documents::{Fields, cause as cause_document, date};
 use super::error::{LONG_READ_WITHIN, read, read_within, write};
-use super::fences::{fenced_or_stale, not_above};
+use super::fences::not_above;
 use super::heads::Heads;
 use super::pins::{self, OPEN, Pins, Seen};
 use super::txn::Txn;
-use crate::domain::backup::{Backup, Wish};
 use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Leadership;
@@ -30,8 +28,8 @@ use crate::domain::window::Place;
 /// Backups as retention sees them.
 #[derive(Debug, Clone)]
 pub struct Kept {
-    database: Database,
-    backups: Collection<Document>,
+    pub(super) database: Database,
+    pub(super) backups: Collection<Document>,
     restores: Collection<Document>,
 }
 
@@ -110,59 +108,6 @@ impl Kept {
         Ok(self.pins(department, undo_lifetime, clock).await?.backups.remove(id.as_str()))
     }
 
-    /// Holds a complete backup against retention. No leader write: it counts at once.
-    ///
-    /// # Errors
-    /// `Stale` when it is not complete, is held already, or somebody asked to delete it.
-    pub async fn hold(&self, id: &BackupId, wish: &Wish, targets: &[TargetName]) -> Result<(), StoreError> {
-        let absent = doc! { "$exists": false };
-        let filter = doc! { "_id.id": id.as_str(), "state": "complete", "held": &absent, "unwanted": &absent };
-        let set = doc! { "held": wish_document(wish), "untold": names(targets) };
-        self.change(filter, doc! { "$set": set, "$inc": { "revision": 1_i64 } }).await
-    }
-
-    /// Releases a held backup. No leader write.
-    ///
-    /// # Errors
-    /// `Stale` when nobody holds it.
-    pub async fn release(&self, id: &BackupId, targets: &[TargetName]) -> Result<(), StoreError> {
-        let filter = doc! { "_id.id": id.as_str(), "state": "complete", "held": { "$exists": true } };
-        let update = doc! {
-            "$unset": { "held": "" },
-            "$set": { "untold": names(targets) },
-            "$inc": { "revision": 1_i64 },
-        };
-        self.change(filter, update).await
-    }
-
-    /// Records the wish to delete an ended backup. No leader write.
-    ///
-    /// # Errors
-    /// `Stale` when it is held, or has not ended.
-    pub async fn request_delete(&self, id: &BackupId, wish: &Wish) -> Result<(), StoreError> {
-        let ended = doc! { "$in": ["complete", "failed", "cancelled"] };
-        let filter = doc! { "_id.id": id.as_str(), "state": ended, "held": { "$exists": false } };
-        self.change(filter, doc! { "$set": { "unwanted": wish_document(wish) } }).await
-    }
-
-    async fn change(&self, filter: Document, update: Document) -> Result<(), StoreError> {
-        let done = write(self.backups.update_one(filter, update)).await?;
-        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
-    }
-
-    /// Whether somebody asked to delete a backup of the department that is not deleted yet.
-    ///
-    /// # Errors
-    /// When MongoDB does not answer.
-    pub async fn any_unwanted(&self, department: &DepartmentName) -> Result<bool, StoreError> {
-        let filter = doc! {
-            "_id.department": department.as_str(),
-            "unwanted.at": { "$exists": true },
-            "state": { "$ne": "deleted" },
-        };
-        Ok(read(self.backups.find_one(filter)).await?.is_some())
-    }
-
     /// Makes complete backups deleted, each with its cause, unless somebody holds them or an open restore needs them now.
     /// Every target has to hear of it.
     ///
@@ -209,84 +154,6 @@ impl Kept {
         };
         let update = doc! { "$set": set, "$inc": { "revision": 1_i64 } };
         write(self.backups.update_many(not_above(filter, leadership), update)).await.map(drop)
-    }
-
-    /// Backups of whose hold, release or deletion a target has not heard, oldest first.
-    ///
-    /// # Errors
-    /// When MongoDB does not answer.
-    pub async fn untold(
-        &self,
-        department: &DepartmentName,
-        target: &TargetName,
-        limit: i64,
-    ) -> Result<Vec<Backup>, StoreError> {
-        let filter = doc! { "_id.department": department.as_str(), "untold": target.as_str() };
-        let find = self.backups.find(filter).sort(doc! { "requested_at": 1 }).limit(limit);
-        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
-        found.iter().map(read_backup).collect()
-    }
-
-    /// Records that a target has heard of a revision of a backup. A deleted one of which all have heard is forgotten at
-    /// `expires_at`.
-    ///
-    /// # Errors
-    /// `Fenced`; a backup that was held or released meanwhile is told of again.
-    pub async fn told(
-        &self,
-        leadership: &Leadership,
-        backup: &Backup,
-        target: &TargetName,
-        expires_at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let filter = doc! {
-            "_id": backup_key(&leadership.department, &backup.id),
-            "revision": i64::from(backup.revision),
-        };
-        let left = doc! { "$setDifference": ["$untold", [target.as_str()]] };
-        let all = doc! { "$eq": ["$untold", []] };
-        let over = doc! { "$and": [&all, { "$eq": ["$state", "deleted"] }] };
-        let update = vec![
-            doc! { "$set": { "untold": left } },
-            doc! { "$set": {
-                "expires_at": { "$cond": [over, date(expires_at), "$$REMOVE"] },
-                "untold": { "$cond": [all, "$$REMOVE", "$untold"] },
-            } },
-        ];
-        let done = write(self.backups.update_one(not_above(filter, leadership), update)).await?;
-        if done.matched_count > 0 {
-            return Ok(());
-        }
-        match fenced_or_stale(&self.database, leadership).await {
-            StoreError::Stale => Ok(()),
-            other => Err(other),
-        }
-    }
-
-    /// Which of these ids are of backups that the catalogue knows, and whether they are deleted and a target has heard of
-    /// that; with the number of the newest word on each.
-    ///
-    /// # Errors
-    /// When MongoDB does not answer.
-    pub async fn known(
-        &self,
-        department: &DepartmentName,
-        target: &TargetName,
-        ids: &[BackupId],
-    ) -> Result<HashMap<BackupId, (bool, u32)>, StoreError> {
-        let keys: Vec<Document> = ids.iter().map(|id| backup_key(department, id)).collect();
-        let fields = doc! { "state": 1, "attempt": 1, "revision": 1, "untold": 1 };
-        let find = self.backups.find(doc! { "_id": { "$in": keys } }).projection(fields);
-        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
-        let each = |document: &Document| {
-            let fields = Fields::of("backups", document);
-            let id = fields.sub("_id")?.parsed("id")?;
-            let word = fields.count("attempt")? + fields.opt("revision", Fields::count)?.unwrap_or(0);
-            let untold = document.get_array("untold").is_ok_and(|left| left.contains(&target.as_str().into()));
-            let over = fields.text("state")? == "deleted" && !untold;
-            Ok((id, (over, u32::try_from(word).unwrap_or(u32::MAX))))
-        };
-        found.iter().map(each).collect()
     }
 
     /// Snapshots that the complete backups of a department begin with, each with the ranges of the journal that they need

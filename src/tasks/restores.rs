@@ -138,7 +138,8 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
         let comparing = Box::pin(Changes::again(sides));
         unless_cancelled(leading, &restore, comparing).await??
     };
-    Applier { leading, restore: &restore, changes: &changes }.apply(restore.progress.clone()).await?;
+    let applier = Applier { leading, restore: &restore, changes: &changes };
+    Box::pin(applier.apply(restore.progress.clone())).await?;
     leading.check()?;
     let now = leading.parts.clock.now();
     store.restores.finish(&leading.leadership, &restore.id, RestoreState::Complete, None, now).await?;
