@@ -77,7 +77,7 @@ words!(
     RestoreModeView, "mode", RestoreMode { Merge = "merge", Exact = "exact" }
 );
 words!(
-    /// Which password hash a user with a live record ends up with: `keep` the live one, `restore` the point's.
+    /// Which password hash a user ends up with: `keep` the live or the last known one, `restore` the point's.
     CredentialsView, "credentials", CredentialsPolicy { Keep = "keep", Restore = "restore" }
 );
 words!(
@@ -97,7 +97,8 @@ words!(
     PassView, "pass", Pass { Deletes = "deletes", Renames = "renames", Records = "records" }
 );
 words!(
-    /// What stood in the way of a planned change.
+    /// What stood in the way of a planned change. `changed` and `gone` also tell of a user of another department whose copy
+    /// would have had an older hash or no lock.
     ConflictCauseView, "cause", ConflictCause {
         Changed = "changed", Gone = "gone", Appeared = "appeared", IdElsewhere = "id_elsewhere",
         NameTaken = "name_taken",

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 
 use super::BackupError;
 use super::journal_read::{JournalPlace, JournalReader, Point};
+use super::kept_before::{self, KeptBefore};
 use super::merge::Side;
 use super::patch;
 use super::state::State;
+use crate::domain::clock::Timestamp;
 use crate::domain::history::{Change, Timeline};
 use crate::domain::ids::UserId;
 use crate::domain::user::User;
@@ -39,12 +41,46 @@ pub struct LastKnown {
     pub place: JournalPlace,
     /// The runs, oldest first.
     pub spans: Vec<Span>,
+    /// Backups that were kept from before the first run, where that does not begin with the wanted point.
+    pub before: Option<KeptBefore>,
 }
 
 impl LastKnown {
     /// Goes through the users, who have to be asked for in the order of their ids.
     pub(super) fn reader(&self) -> Reader {
-        Reader { history: self.clone(), begins: None, held: BTreeMap::new(), covered: None }
+        let before = self.before.as_ref().map(KeptBefore::reader);
+        Reader { history: self.clone(), begins: None, held: BTreeMap::new(), covered: None, before }
+    }
+}
+
+/// What the histories of several departments last knew: an id lives in one of them at a time.
+pub struct Histories(Vec<Reader>);
+
+impl std::fmt::Debug for Histories {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Histories").field(&self.0.len()).finish()
+    }
+}
+
+impl Histories {
+    /// Goes through the users of all of them.
+    pub fn new(histories: &[LastKnown]) -> Self {
+        Self(histories.iter().map(LastKnown::reader).collect())
+    }
+
+    /// The newest record that any of them has of a user. Users have to be asked for in the order of their ids.
+    ///
+    /// # Errors
+    /// When one of the histories cannot be read and verified.
+    pub async fn of(&mut self, id: &UserId) -> Result<Option<User>, BackupError> {
+        let mut newest: Option<(Timestamp, User)> = None;
+        for reader in &mut self.0 {
+            let found = reader.of(id).await?;
+            if found.as_ref().is_some_and(|(at, _)| newest.as_ref().is_none_or(|(other, _)| other <= at)) {
+                newest = found;
+            }
+        }
+        Ok(newest.map(|(_, user)| user))
     }
 }
 
@@ -60,15 +96,16 @@ pub(super) struct Reader {
     history: LastKnown,
     /// The states that count, each with the number of its span; opened when somebody is asked for.
     begins: Option<Vec<(usize, Side)>>,
-    /// What the journal last said, with the number of the span.
-    held: BTreeMap<UserId, (usize, User)>,
+    /// What the journal last said, with the number of the span and the time.
+    held: BTreeMap<UserId, (usize, Timestamp, User)>,
     /// Absent before anything was read.
     covered: Option<Covered>,
+    before: Option<kept_before::Reader>,
 }
 
 impl Reader {
-    /// The newest record that the history has of a user.
-    pub(super) async fn of(&mut self, id: &UserId) -> Result<Option<User>, BackupError> {
+    /// The newest record that the history has of a user, with its time.
+    pub(super) async fn of(&mut self, id: &UserId) -> Result<Option<(Timestamp, User)>, BackupError> {
         loop {
             match &self.covered {
                 None => self.load(None).await?,
@@ -83,11 +120,15 @@ impl Reader {
         for (span, side) in self.begins().await? {
             let found = side.take(id).await?;
             // The journal of a span is newer than the state that the span begins with.
-            if newest.as_ref().is_none_or(|(at, _)| at < span) && found.is_some() {
-                newest = found.map(|user| (*span, user));
+            if newest.as_ref().is_none_or(|(at, ..)| at < span) && found.is_some() {
+                newest = found.map(|user| (*span, user.updated_at, user));
             }
         }
-        Ok(newest.map(|(_, user)| user))
+        match (newest, &mut self.before) {
+            (Some((_, time, user)), _) => Ok(Some((time, user))),
+            (None, Some(before)) => Ok(before.of(id).await?.map(|user| (user.updated_at, user))),
+            (None, None) => Ok(None),
+        }
     }
 
     async fn begins(&mut self) -> Result<&mut Vec<(usize, Side)>, BackupError> {
@@ -125,7 +166,7 @@ impl Reader {
                         _ => None,
                     };
                     if let Some(user) = user {
-                        self.held.insert(user.id.clone(), (number, user));
+                        self.held.insert(user.id.clone(), (number, change.time, user));
                     }
                     if self.held.len() > HELD_MAX {
                         self.held.pop_last();
@@ -141,14 +182,14 @@ impl Reader {
 
 /// What a foreign write made of a record; none where it left nothing that can be read.
 async fn patched(
-    held: &BTreeMap<UserId, (usize, User)>,
+    held: &BTreeMap<UserId, (usize, Timestamp, User)>,
     number: usize,
     span: &Span,
     id: &UserId,
     update: &str,
 ) -> Result<Option<User>, BackupError> {
-    let before = match held.get(id).filter(|(at, _)| *at == number) {
-        Some((_, user)) => Some(user.clone()),
+    let before = match held.get(id).filter(|(at, ..)| *at == number) {
+        Some((.., user)) => Some(user.clone()),
         None => span.begin.user(id).await?,
     };
     Ok(patch::apply(before.as_ref(), update))

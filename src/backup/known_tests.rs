@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::known::{LastKnown, Span};
+use super::known::{Histories, LastKnown, Span};
+use super::patch;
 use super::plan::plan;
 use super::sides::Sides;
 use super::state::State;
-use super::state_tests::{journal, model, possible};
+use super::state_tests::{journal, journal_of, model, possible};
 use super::testing::user;
 use crate::domain::clock::Timestamp;
 use crate::domain::history::Change;
@@ -49,8 +50,89 @@ fn know(known: &mut BTreeMap<UserId, User>, all: &[Change], from: usize, to: usi
     }
 }
 
+/// Changes of two departments, each with its time: an id lives in one of them at a time.
+fn of_two(changes: Vec<(bool, Change)>) -> Vec<(bool, Timestamp, Change)> {
+    let mut lives: BTreeMap<UserId, bool> = BTreeMap::new();
+    let mut made = Vec::new();
+    for (n, (department, change)) in (1..).zip(changes) {
+        let id = change.user_id().clone();
+        let lives_in = lives.get(&id).copied();
+        let possible = match &change {
+            Change::Put(_) => lives_in.is_none_or(|other| other == department),
+            Change::Delete(_) | Change::Patch(..) => lives_in == Some(department),
+        };
+        if possible {
+            match &change {
+                Change::Delete(_) => lives.remove(&id),
+                _ => lives.insert(id, department),
+            };
+            made.push((department, Timestamp::from_millis(n), change));
+        }
+    }
+    made
+}
+
+/// The records that live after these changes, and the last one that each user had after the first `point` of them.
+fn last_of_two(made: &[(bool, Timestamp, Change)], point: usize) -> (BTreeMap<UserId, User>, BTreeMap<UserId, User>) {
+    let (mut live, mut last) = (BTreeMap::new(), BTreeMap::new());
+    for (at, (.., change)) in made.iter().enumerate() {
+        let now = match change {
+            Change::Put(user) => Some(user.clone()),
+            Change::Patch(id, update) => patch::apply(live.get(id), update),
+            Change::Delete(_) => None,
+        };
+        match now {
+            Some(user) => {
+                if at >= point {
+                    last.insert(user.id.clone(), user.clone());
+                }
+                live.insert(user.id.clone(), user);
+            }
+            None => drop(live.remove(change.user_id())),
+        }
+    }
+    (live, last)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn of_users_that_are_gone_the_histories_of_both_departments_know_the_last_record(
+        changes in proptest::collection::vec((any::<bool>(), change()), 4..80),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let made = of_two(changes);
+        let point = cut.index(made.len() + 1);
+        let (live, last) = last_of_two(&made, point);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut histories = Vec::new();
+            let mut wanted = Vec::new();
+            for (department, name) in [(false, "eng"), (true, "sales")] {
+                let own: Vec<_> = made.iter().filter(|(of, ..)| *of == department).cloned().collect();
+                let timed: Vec<_> = own.iter().map(|(_, time, change)| (*time, change.clone())).collect();
+                let (place, points) = journal_of(name, &timed, &[4]).await;
+                let at = made[..point].iter().filter(|(of, ..)| *of == department).count();
+                let begin = State::at(place.clone(), None, points[at]).await.unwrap();
+                if !department {
+                    let then: Vec<Change> = timed[..at].iter().map(|(_, change)| change.clone()).collect();
+                    wanted = model(&then);
+                }
+                let (timeline, from, to) = (place.timeline, points[at], points[timed.len()]);
+                histories.push(LastKnown {
+                    place,
+                    spans: vec![Span { timeline, begin, begin_counts: department, from, to }],
+                    before: None,
+                });
+            }
+            wanted.sort_by(|a, b| a.id.cmp(&b.id));
+            let mut histories = Histories::new(&histories);
+            for user in wanted.iter().filter(|user| !live.contains_key(&user.id)) {
+                assert_eq!(histories.of(&user.id).await.unwrap().as_ref(), last.get(&user.id), "{}", user.id);
+            }
+        });
+    }
 
     #[test]
     fn by_default_no_restore_weakens_what_the_history_last_knew_of_anybody(
@@ -80,7 +162,7 @@ proptest! {
                 vec![span(wanted.clone(), false, from, end)]
             };
             let mut sides = Sides::of(wanted, live, request(), place.department.clone());
-            sides.known = Some(LastKnown { place: place.clone(), spans });
+            sides.known = Some(LastKnown { place: place.clone(), spans, before: None });
             let (plan, changes) = plan(&sides, Timestamp::from_millis(1)).await.unwrap();
             let mut kept = 0;
             let then: BTreeMap<UserId, User> =

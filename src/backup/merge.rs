@@ -12,12 +12,12 @@ use futures::{Stream, StreamExt};
 use super::BackupError;
 use super::known::{self, LastKnown};
 use super::manifest::ChunkRef;
-use super::renumber::{Reader, Renumber};
+use super::renumber::{self, Renumber};
 use super::shared_base::SharedBase;
 use super::sides::Sides;
 use super::state::State;
 use crate::domain::ids::{DepartmentName, UserId};
-use crate::domain::plan::{Compared, compare, with_last_known};
+use crate::domain::plan::{Compared, Noted, Security, compare, with_last_known};
 use crate::domain::restore::{LockedPolicy, RestoreRequest};
 use crate::domain::user::User;
 
@@ -87,7 +87,7 @@ pub struct Merge {
     selected: Option<BTreeSet<UserId>>,
     /// The department that gets the records.
     into: DepartmentName,
-    renumber: Option<Reader>,
+    renumber: Option<renumber::Reader>,
     known: Option<known::Reader>,
     /// Records of the chunks that both sides share, which are not read.
     shared_records: u64,
@@ -156,7 +156,7 @@ impl Merge {
     /// When a chunk of either state cannot be read and verified.
     pub(super) async fn next(&mut self) -> Result<Option<Compared>, BackupError> {
         loop {
-            let Some((wanted, live, new_id)) = self.pair().await? else { return Ok(None) };
+            let Some((wanted, live, noted)) = self.pair().await? else { return Ok(None) };
             if let (Some(selected), Some(user)) = (&self.selected, wanted.as_ref().or(live.as_ref()))
                 && !selected.contains(&user.id)
             {
@@ -165,42 +165,42 @@ impl Merge {
             if let Some(wanted) = &wanted {
                 self.missing.remove(&wanted.id);
             }
-            let Some(new_id) = new_id else {
-                let wanted = wanted.map(|user| User { department: self.into.clone(), ..user });
-                return match (wanted, live) {
-                    (Some(wanted), None) => Ok(Some(self.created(wanted).await?)),
-                    (wanted, live) => Ok(Some(compare(wanted, live, &self.request))),
-                };
+            let wanted = wanted.map(|user| User { department: self.into.clone(), ..user });
+            return match (wanted, live) {
+                (Some(wanted), None) => Ok(Some(self.created(wanted, noted).await?)),
+                (wanted, live) => Ok(Some(compare(wanted, live, &self.request))),
             };
-            let old_id = wanted.as_ref().map(|user| user.id.clone());
-            let wanted = wanted.map(|user| User { department: self.into.clone(), id: new_id, ..user });
-            let mut compared = compare(wanted, None, &self.request);
-            if let Compared::Change { change, .. } = &mut compared {
-                change.renumbered_from = old_id;
-            }
-            return Ok(Some(compared));
         }
     }
 
-    /// A record that has no live one: what the history last knew of its user stays.
-    async fn created(&mut self, wanted: User) -> Result<Compared, BackupError> {
-        let known = match &mut self.known {
-            Some(known) => known.of(&wanted.id).await?,
-            None => None,
+    /// A record that has no live one: what was last known of its user stays.
+    async fn created(&mut self, mut wanted: User, noted: Option<Noted>) -> Result<Compared, BackupError> {
+        let old_id = wanted.id.clone();
+        let elsewhere = noted.as_ref().is_some_and(|noted| noted.elsewhere);
+        let known = match (noted, &mut self.known) {
+            (Some(noted), _) => noted.security,
+            (None, Some(known)) => known.of(&old_id).await?.map(|(_, user)| Security::from(&user)),
+            (None, None) => None,
         };
-        let Some(known) = known else { return Ok(compare(Some(wanted), None, &self.request)) };
-        let (wanted, kept) = with_last_known(wanted, &known, &self.request);
+        if let Some(renumber) = self.renumber.as_ref().filter(|_| elsewhere) {
+            wanted.id = renumber.new_id(&old_id);
+        }
+        let (wanted, kept) = match known {
+            Some(known) => with_last_known(wanted, &known, &self.request),
+            None => (wanted, false),
+        };
         let mut compared = compare(Some(wanted), None, &self.request);
-        if let Compared::Change { security_kept, .. } = &mut compared {
+        if let Compared::Change { change, security_kept } = &mut compared {
             *security_kept |= kept;
+            change.renumbered_from = elsewhere.then_some(old_id);
         }
         Ok(compared)
     }
 
-    /// The next id that either side has, or that may differ; with the new id that a wanted record gets.
-    async fn pair(&mut self) -> Result<Option<(Option<User>, Option<User>, Option<UserId>)>, BackupError> {
+    /// The next id that either side has, or that may differ; with what was noted of the wanted user.
+    async fn pair(&mut self) -> Result<Option<(Option<User>, Option<User>, Option<Noted>)>, BackupError> {
         let (wanted, live) = match &mut self.pair {
-            // Records of another department begin with another snapshot, so nobody gets a new id here.
+            // Records of another department begin with another snapshot, so nothing is noted of anybody here.
             Pair::Shared(shared) => {
                 if shared.ready.is_empty() {
                     Box::pin(shared.read_on()).await?;
@@ -215,14 +215,15 @@ impl Merge {
             (None, Some(_)) => (false, true),
             (Some(wanted), Some(live)) => (wanted.id <= live.id, live.id <= wanted.id),
         };
-        let new_id = match (&mut self.renumber, &wanted.next) {
-            (Some(renumber), Some(user)) if take_wanted => renumber.new_id(&user.id).await?,
+        let noted = match (&mut self.renumber, &wanted.next) {
+            (Some(renumber), Some(user)) if take_wanted => renumber.of(&user.id).await?.cloned(),
             _ => None,
         };
         let wanted = if take_wanted { wanted.advance().await? } else { None };
         // A record that gets a new id has nothing to do with a live one of the old id.
-        let live = if take_live && new_id.is_none() { live.advance().await? } else { None };
-        Ok(Some((wanted, live, new_id)))
+        let elsewhere = noted.as_ref().is_some_and(|noted| noted.elsewhere);
+        let live = if take_live && !elsewhere { live.advance().await? } else { None };
+        Ok(Some((wanted, live, noted)))
     }
 }
 

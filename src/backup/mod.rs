@@ -13,9 +13,11 @@ mod fold;
 mod gather;
 pub mod journal;
 pub mod journal_read;
+pub mod kept_before;
 pub mod known;
 #[cfg(test)]
 mod known_tests;
+mod last_known;
 pub mod manifest;
 mod marker;
 mod merge;

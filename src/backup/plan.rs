@@ -136,13 +136,13 @@ pub fn describe(change: &PlannedChange, request: &RestoreRequest) -> PlanSample 
 ///
 /// # Errors
 /// When a chunk of either state cannot be read and verified.
-pub async fn changes_page(sides: &Sides, after: Option<&UserId>, limit: usize) -> Result<Vec<PlanSample>, BackupError> {
+pub async fn changes(sides: &Sides, after: Option<&UserId>, limit: usize) -> Result<Vec<PlannedChange>, BackupError> {
     let mut comparison = Comparison::open(sides, after).await?;
     let mut changes = Vec::new();
     while changes.len() < limit
         && let Some(change) = comparison.next_change().await?
     {
-        changes.push(describe(&change, &sides.request));
+        changes.push(change);
     }
     Ok(changes)
 }

@@ -13,7 +13,7 @@ use crate::domain::user::{PasswordHash, Rev, User, UserName};
 
 use super::Snapshot;
 use super::changes::{ChangeReader, Changes};
-use super::plan::{Comparison, changes_page, plan};
+use super::plan::{Comparison, changes as page_of, plan};
 use super::sides::Sides;
 use super::state::State;
 use super::testing::user;
@@ -82,7 +82,7 @@ async fn a_selection_reads_only_the_chunks_that_can_hold_it() {
     let found = plan(&sides(&wanted, &live, &asked), NOW).await.unwrap().0;
     assert_eq!(counts(&found), [1, 2, 0, 0, 0]);
     assert_eq!(found.missing_users, [user(5000).id]);
-    let page = changes_page(&sides(&wanted, &live, &asked), Some(&user(7).id), 10).await.unwrap();
+    let page = page_of(&sides(&wanted, &live, &asked), Some(&user(7).id), 10).await.unwrap();
     assert_eq!(page.iter().map(|change| &change.user_id).collect::<Vec<_>>(), [&user(200).id, &user(299).id]);
     asked.users = None;
     assert!(plan(&sides(&wanted, &live, &asked), NOW).await.is_err(), "the others are really gone");

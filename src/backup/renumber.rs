@@ -1,22 +1,24 @@
-//! New ids for the records of a restore into another department whose own ids live outside it.
+//! New ids for the records of a restore into another department whose own ids live outside it, and the hash and the lock that
+//! their users had last.
 //!
-//! Rule: a new id is a function of the restore and the old id, and which records get one is kept with the restore, so any
-//! leader gives the same ones.
+//! Rule: a new id is a function of the restore and the old id, and what was noted of each user is kept with the restore, so
+//! any leader makes the same plan.
 
 use std::cmp::Ordering;
 
 use super::BackupError;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{DepartmentName, RestoreId, UserId};
+use crate::domain::plan::Noted;
 use crate::store::restore_batches::RestoreBatches;
 
-/// Ids of one page.
+/// Users of one page, which is one document.
 pub const PAGE: usize = 10_000;
 
-/// Who gets a new id in a restore, and which. Clones share it.
+/// Who gets a new id in a restore and which, and what else was noted of users. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Renumber {
-    /// Where the ids are kept.
+    /// Where the notes are kept.
     pub batches: RestoreBatches,
     /// The department that gets the records.
     pub department: DepartmentName,
@@ -24,7 +26,7 @@ pub struct Renumber {
     pub restore: RestoreId,
     /// When it was asked for: the time in the new ids.
     pub at: Timestamp,
-    /// How many get a new id.
+    /// Of how many users something was noted.
     pub total: u64,
 }
 
@@ -46,25 +48,25 @@ impl Renumber {
     }
 }
 
-/// Goes through the ids that live elsewhere, a page in memory at a time.
+/// Goes through the notes, a page in memory at a time.
 #[derive(Debug)]
 pub(super) struct Reader {
     renumber: Renumber,
-    page: Vec<UserId>,
+    page: Vec<Noted>,
     next: usize,
     page_number: u64,
-    /// Ids of the pages that are not read yet.
+    /// Notes of the pages that are not read yet.
     left: u64,
 }
 
 impl Reader {
-    /// The new id of an old one, if it gets one.
-    pub(super) async fn new_id(&mut self, old: &UserId) -> Result<Option<UserId>, BackupError> {
+    /// What was noted of a user, if anything.
+    pub(super) async fn of(&mut self, id: &UserId) -> Result<Option<&Noted>, BackupError> {
         loop {
-            while let Some(id) = self.page.get(self.next) {
-                match id.cmp(old) {
+            while let Some(noted) = self.page.get(self.next) {
+                match noted.user_id.cmp(id) {
                     Ordering::Less => self.next += 1,
-                    Ordering::Equal => return Ok(Some(self.renumber.new_id(old))),
+                    Ordering::Equal => return Ok(self.page.get(self.next)),
                     Ordering::Greater => return Ok(None),
                 }
             }
@@ -72,7 +74,7 @@ impl Reader {
                 return Ok(None);
             }
             let Renumber { batches, department, restore, .. } = &self.renumber;
-            let page = batches.elsewhere(department, restore, self.page_number).await?.unwrap_or_default();
+            let page = batches.noted(department, restore, self.page_number).await?.unwrap_or_default();
             // A page of a plan that was given up may be longer.
             let counted = usize::try_from(self.left).unwrap_or(PAGE).min(PAGE).min(page.len());
             self.left = if page.is_empty() { 0 } else { self.left - counted as u64 };
@@ -80,5 +82,10 @@ impl Reader {
             self.page.truncate(counted);
             (self.next, self.page_number) = (0, self.page_number + 1);
         }
+    }
+
+    /// The new id of an old one.
+    pub(super) fn new_id(&self, old: &UserId) -> UserId {
+        self.renumber.new_id(old)
     }
 }

@@ -1,8 +1,8 @@
 //! The two sides that a restore is planned from: the wanted records and the live ones, as the restore's document names
 //! them, for the leader and for whoever looks at the plan.
 
-use super::journal_read::{JournalPlace, Point};
-use super::known::{LastKnown, Span};
+use super::journal_read::Point;
+use super::known::LastKnown;
 use super::past::{Past, PastError, PastPoint};
 use super::renumber::Renumber;
 use super::undo::Undo;
@@ -11,8 +11,8 @@ use crate::backup::state::State;
 use crate::domain::backup::{Backup, BackupContent, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::ids::{BackupId, DepartmentName, RestoreId};
-use crate::domain::restore::{CredentialsPolicy, LockedPolicy, Restore, RestorePoint, RestoreRequest, RestoreSource};
-use crate::domain::window::{Moment, Stretch};
+use crate::domain::restore::{Restore, RestorePoint, RestoreRequest, RestoreSource};
+use crate::domain::window::Moment;
 use crate::store::Store;
 use crate::targets::Targets;
 
@@ -27,7 +27,9 @@ pub struct Sides {
     pub request: RestoreRequest,
     /// The department that gets the records.
     pub into: DepartmentName,
-    /// Who gets a new id, where the records come from another department.
+    /// The point of a history that the wanted records come from; none for an undo.
+    pub from: Option<PastPoint>,
+    /// Who gets a new id, and what else was noted, where the records come from another department.
     pub renumber: Option<Renumber>,
     /// What the history knew of users that are gone, where a policy keeps it.
     pub known: Option<LastKnown>,
@@ -36,7 +38,8 @@ pub struct Sides {
 impl Sides {
     /// Two states of one department.
     pub const fn of(wanted: State, live: State, request: RestoreRequest, department: DepartmentName) -> Self {
-        Self { wanted: Wanted::State(wanted), live, request, into: department, renumber: None, known: None }
+        let wanted = Wanted::State(wanted);
+        Self { wanted, live, request, into: department, from: None, renumber: None, known: None }
     }
 }
 
@@ -83,19 +86,22 @@ impl Reads<'_> {
         let (department, until) = self.safety(restore).await?;
         let live = self.state_of(&department, &until).await?;
         let known = match (&wanted, &from) {
-            (Wanted::State(wanted), Some(from)) if keeps(&restore.request) && from.department == department => {
+            // Of a restore into another department, what was known is noted once.
+            (Wanted::State(wanted), Some(from))
+                if restore.request.keeps_security() && from.department == department =>
+            {
                 let until = PastPoint::of_backup(&department, &until);
                 Some(self.known(wanted, from, &until).await?)
             }
             _ => None,
         };
-        let renumbered = restore.plan.as_ref().map_or(0, |plan| plan.renumbered);
-        let renumber = (renumbered > 0).then(|| self.renumber(restore, renumbered));
+        let noted = restore.plan.as_ref().map_or(0, |plan| plan.noted);
+        let renumber = (noted > 0).then(|| self.renumber(restore, noted));
         let (request, into) = (restore.request.clone(), restore.department.clone());
-        Ok(Sides { wanted, live, request, into, renumber, known })
+        Ok(Sides { wanted, live, request, into, from, renumber, known })
     }
 
-    /// Who gets a new id in a restore, given how many.
+    /// What was noted of users in a restore, given of how many.
     pub fn renumber(&self, restore: &Restore, total: u64) -> Renumber {
         Renumber {
             batches: self.store.restore_batches.clone(),
@@ -122,51 +128,12 @@ impl Reads<'_> {
         })
     }
 
-    /// The history of a department between two points: every stretch of it that can be read.
-    async fn known(&self, wanted: &State, from: &PastPoint, until: &PastPoint) -> Result<LastKnown, BackupError> {
-        let timeline = from.timeline;
-        let place = JournalPlace::new(self.repository, self.targets.clone(), &from.department, timeline);
-        let mut spans = Vec::new();
-        let window = self.store.windows.get(&from.department).await?;
-        let between = |stretch: &&Stretch| (from.timeline..=until.timeline).contains(&stretch.from.timeline);
-        for stretch in window.stretches.iter().filter(between) {
-            let own = stretch.from.timeline;
-            let reached = if own == until.timeline { until.point } else { self.end_of(from, stretch).await? };
-            let begins_with_wanted = own == timeline && stretch.from.sequence <= from.point.sequence;
-            let (begin, at) =
-                if begins_with_wanted { (wanted.clone(), from.point) } else { self.begin_of(from, stretch).await? };
-            if at.sequence <= reached.sequence {
-                let begin_counts = !begins_with_wanted;
-                spans.push(Span { timeline: own, begin, begin_counts, from: at, to: reached });
-            }
-        }
-        Ok(LastKnown { place, spans })
-    }
-
-    /// Where a stretch ends that a gap follows.
-    async fn end_of(&self, of: &PastPoint, stretch: &Stretch) -> Result<Point, BackupError> {
-        let last = Moment::Sequence(stretch.through.sequence);
-        Ok(self.past.locate(&of.department, last).await.map_err(of_past)?.point)
-    }
-
-    /// The state that a stretch begins with.
-    async fn begin_of(&self, of: &PastPoint, stretch: &Stretch) -> Result<(State, Point), BackupError> {
-        let first = Moment::Sequence(stretch.from.sequence);
-        match self.store.windows.newest_at(&of.department, stretch.from.timeline, first).await? {
-            Some(content) => {
-                let point = Point::from(&content);
-                Ok((self.state_of(&of.department, &content).await?, point))
-            }
-            None => Ok((State::empty(), Point::BEGINNING)),
-        }
-    }
-
     async fn undo(&self, id: &RestoreId) -> Result<Undo, BackupError> {
         let undone = self.store.restores.get(id).await?.ok_or_else(|| {
             unrestorable("restore_not_found", format!("The restore {id}, which is to be undone, is not there."))
         })?;
-        // One that was stopped before its safety backup wrote nothing.
-        let before = if undone.safety_backup_id.is_none() {
+        // What wrote nothing has nothing to take back, and may have no safety backup any more.
+        let before = if undone.progress.batches == 0 {
             State::empty()
         } else {
             let (department, content) = self.safety(&undone).await?;
@@ -175,7 +142,7 @@ impl Reads<'_> {
         Undo::open(&self.store.restore_batches, id, before).await
     }
 
-    async fn safety(&self, restore: &Restore) -> Result<(DepartmentName, BackupContent), BackupError> {
+    pub(super) async fn safety(&self, restore: &Restore) -> Result<(DepartmentName, BackupContent), BackupError> {
         match &restore.safety_backup_id {
             Some(id) => self.content(id).await,
             None => {
@@ -184,7 +151,7 @@ impl Reads<'_> {
         }
     }
 
-    async fn content(&self, id: &BackupId) -> Result<(DepartmentName, BackupContent), BackupError> {
+    pub(super) async fn content(&self, id: &BackupId) -> Result<(DepartmentName, BackupContent), BackupError> {
         let found = self.store.backups.get(id).await?;
         let Some(Backup { department, state: BackupState::Complete, content: Some(content), .. }) = found else {
             let message = format!("The backup {id} is not complete, so it cannot be restored.");
@@ -193,14 +160,13 @@ impl Reads<'_> {
         Ok((department, content))
     }
 
-    async fn state_of(&self, department: &DepartmentName, content: &BackupContent) -> Result<State, BackupError> {
+    pub(super) async fn state_of(
+        &self,
+        department: &DepartmentName,
+        content: &BackupContent,
+    ) -> Result<State, BackupError> {
         State::of_backup(self.repository, self.targets, department, content).await
     }
-}
-
-/// Whether a policy asks what the history last knew of users that are gone.
-fn keeps(request: &RestoreRequest) -> bool {
-    request.credentials == CredentialsPolicy::Keep || request.locked == LockedPolicy::Keep
 }
 
 fn point_of(restore: &Restore) -> Result<PastPoint, BackupError> {
@@ -216,7 +182,7 @@ fn point_of(restore: &Restore) -> Result<PastPoint, BackupError> {
     })
 }
 
-fn of_past(error: PastError) -> BackupError {
+pub(super) fn of_past(error: PastError) -> BackupError {
     match error {
         PastError::Backup(error) => error,
         error => unrestorable("outside_recovery_window", format!("The point cannot be read any more: {error}.")),

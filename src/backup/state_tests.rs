@@ -24,21 +24,31 @@ use crate::domain::restore::{
 use crate::domain::user::User;
 use tokio_util::sync::CancellationToken;
 
-/// A journal on a target in memory, in segments of these lengths; gives every point of it.
+/// A journal on a target in memory, in segments of these lengths; gives every point of it. Change n is made at n ms.
 pub(super) async fn journal(changes: &[Change], lengths: &[usize]) -> (JournalPlace, Vec<Point>) {
+    let timed = (1..).zip(changes).map(|(n, change)| (Timestamp::from_millis(n), change.clone()));
+    journal_of("eng", &timed.collect::<Vec<_>>(), lengths).await
+}
+
+/// The same of any department, with times.
+pub(super) async fn journal_of(
+    department: &str,
+    changes: &[(Timestamp, Change)],
+    lengths: &[usize],
+) -> (JournalPlace, Vec<Point>) {
     let place = JournalPlace {
         repository: golden_repository(),
         targets: targets(&["memory:///".to_owned()], None),
-        department: "eng".parse().unwrap(),
+        department: department.parse().unwrap(),
         timeline: Timeline(1),
     };
     let mut points = vec![Point::BEGINNING];
     let (mut lines, mut begin) = (Vec::new(), 0);
     let mut lengths = lengths.iter().cycle();
     let mut left = *lengths.next().unwrap();
-    for (index, change) in changes.iter().enumerate() {
+    for (index, (time, change)) in changes.iter().enumerate() {
         let sequence = Sequence(i64::try_from(index).unwrap() + 1);
-        let line = change_line(sequence, Timestamp::from_millis(sequence.0), change);
+        let line = change_line(sequence, *time, change);
         let chain = place.repository.chain_after(&points[index].chain, &line);
         points.push(Point { sequence, chain });
         lines.extend_from_slice(&line);
@@ -52,7 +62,7 @@ pub(super) async fn journal(changes: &[Change], lengths: &[usize]) -> (JournalPl
                 last: sequence,
                 before: points[begin].chain,
                 after: chain,
-                through: Timestamp::from_millis(sequence.0),
+                through: *time,
                 epoch: Epoch(1),
                 source: Source { replica_set_id: "r".to_owned(), users_uuid: "u".to_owned() },
                 lines: std::mem::take(&mut lines),

@@ -35,6 +35,9 @@ pub struct BackupConfig {
     /// How long an object that nothing refers to stays before it is deleted. Default 1h.
     #[serde(with = "duration")]
     pub prune_grace: Duration,
+    /// How long everything of a deleted department stays, at least; then it goes as its policy drops it. Default 7d.
+    #[serde(with = "duration")]
+    pub deleted_lifetime: Duration,
     /// Age at which small segments of the journal are merged into larger ones. Default 1h.
     #[serde(with = "duration")]
     pub merge_after: Duration,
@@ -105,6 +108,7 @@ impl Default for BackupConfig {
             retention: RetentionConfig::default(),
             prune_every: Duration::from_hours(1),
             prune_grace: Duration::from_hours(1),
+            deleted_lifetime: Duration::from_hours(7 * 24),
             merge_after: Duration::from_hours(1),
             look_every: Duration::from_mins(1),
             scrub_every: Duration::from_hours(6),

@@ -216,6 +216,8 @@ fn backup_and_restore(config: &Config, findings: &mut Findings) {
     findings.need(day.contains(&backup.prune_every), "backup.prune_every", "outside 1s to 24h", "Use 1h.");
     let month = Duration::from_secs(1)..=Duration::from_hours(31 * 24);
     findings.need(month.contains(&backup.prune_grace), "backup.prune_grace", "outside 1s to 31d", "Use 1h.");
+    let year = Duration::from_secs(1)..=Duration::from_hours(366 * 24);
+    findings.need(year.contains(&backup.deleted_lifetime), "backup.deleted_lifetime", "outside 1s to 366d", "Use 7d.");
     findings.need(month.contains(&backup.merge_after), "backup.merge_after", "outside 1s to 31d", "Use 1h.");
     let look = (Duration::from_millis(500)..=Duration::from_hours(1)).contains(&backup.look_every);
     findings.need(look, "backup.look_every", "outside 500ms to 1h", "Use 60s.");
@@ -231,6 +233,8 @@ fn backup_and_restore(config: &Config, findings: &mut Findings) {
     findings.need(bytes, "restore.range_bytes", "outside 1024 to 8388608 (8 MiB)", "Use 8388608.");
     let names = (1..=1_000_000).contains(&restore.moved_names_max);
     findings.need(names, "restore.moved_names_max", "outside 1 to 1000000", "Use 100000.");
+    findings.need(month.contains(&restore.plan_lifetime), "restore.plan_lifetime", "outside 1s to 31d", "Use 24h.");
+    findings.need(year.contains(&restore.undo_lifetime), "restore.undo_lifetime", "outside 1s to 366d", "Use 7d.");
 }
 
 fn auth_and_telemetry(config: &Config, findings: &mut Findings) {

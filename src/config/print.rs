@@ -33,9 +33,7 @@ impl Config {
         print_targets(targets, &mut toml);
         print_keys(keys, &mut toml);
         print_backup(backup, &mut toml);
-        let RestoreConfig { range_records, range_bytes, moved_names_max } = restore;
-        let table = toml.table("[restore]").line("range_records", range_records).line("range_bytes", range_bytes);
-        table.line("moved_names_max", moved_names_max);
+        print_restore(restore, &mut toml);
         let AuthConfig { bootstrap_token_file } = auth;
         toml.table("[auth]").path("bootstrap_token_file", bootstrap_token_file);
         let TelemetryConfig { format, level } = telemetry;
@@ -46,6 +44,13 @@ impl Config {
         toml.table("[telemetry]").text("format", format).text("level", level);
         toml.0
     }
+}
+
+fn print_restore(restore: &RestoreConfig, toml: &mut Toml) {
+    let RestoreConfig { range_records, range_bytes, moved_names_max, plan_lifetime, undo_lifetime } = restore;
+    let table = toml.table("[restore]").line("range_records", range_records).line("range_bytes", range_bytes);
+    table.line("moved_names_max", moved_names_max);
+    table.duration("plan_lifetime", *plan_lifetime).duration("undo_lifetime", *undo_lifetime);
 }
 
 fn print_replica(replica: &ReplicaConfig, toml: &mut Toml) {
@@ -135,6 +140,7 @@ fn print_backup(backup: &BackupConfig, toml: &mut Toml) {
         retention,
         prune_every,
         prune_grace,
+        deleted_lifetime,
         merge_after,
         look_every,
         scrub_every,
@@ -146,7 +152,7 @@ fn print_backup(backup: &BackupConfig, toml: &mut Toml) {
     toml.duration("look_every", *look_every).duration("scrub_every", *scrub_every);
     toml.duration("rescan_every", *rescan_every);
     toml.duration("prune_every", *prune_every).duration("prune_grace", *prune_grace);
-    toml.duration("merge_after", *merge_after);
+    toml.duration("deleted_lifetime", *deleted_lifetime).duration("merge_after", *merge_after);
     let RetentionConfig { keep_within, keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly } =
         retention;
     toml.table("[backup.retention]").duration("keep_within", *keep_within).line("keep_last", keep_last);

@@ -1,6 +1,10 @@
 //! `[restore]`: how restores are applied.
 
+use std::time::Duration;
+
 use serde::Deserialize;
+
+use super::durations::duration;
 
 /// How restores are applied.
 #[derive(Debug, Clone, Deserialize)]
@@ -13,10 +17,22 @@ pub struct RestoreConfig {
     /// Most names that one restore may move between users, 1 to 1,000,000; bounds the memory of the leader. Default
     /// 100,000.
     pub moved_names_max: usize,
+    /// How long a plan waits to be applied before it is given up; what it reads is kept so long. Default 24h.
+    #[serde(with = "duration")]
+    pub plan_lifetime: Duration,
+    /// How long a restore can be undone, at least: its safety backup stays so long after its end. Default 7d.
+    #[serde(with = "duration")]
+    pub undo_lifetime: Duration,
 }
 
 impl Default for RestoreConfig {
     fn default() -> Self {
-        Self { range_records: 1000, range_bytes: 8 * 1024 * 1024, moved_names_max: 100_000 }
+        Self {
+            range_records: 1000,
+            range_bytes: 8 * 1024 * 1024,
+            moved_names_max: 100_000,
+            plan_lifetime: Duration::from_hours(24),
+            undo_lifetime: Duration::from_hours(7 * 24),
+        }
     }
 }

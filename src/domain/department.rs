@@ -32,12 +32,22 @@ pub struct Department {
     pub schedule: Schedule,
 }
 
+impl Department {
+    /// From when on what is left of a deleted department goes as its policy drops it: until then, which is `least` after the
+    /// deletion or later, all of it stays. None for one that is not deleted.
+    pub fn ends_from(&self, least: Duration) -> Option<Timestamp> {
+        // Nothing writes it after its deletion.
+        let deleted_at = Some(self.updated_at).filter(|_| self.state == DepartmentState::Deleted);
+        deleted_at.map(|at| at.later_by(self.policy.retention.keep_within.max(least)))
+    }
+}
+
 /// Whether a department takes users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DepartmentState {
     /// It is listed and takes users.
     Active,
-    /// It was deleted: hidden, refuses new users, still led until its history has ended.
+    /// It was deleted: hidden, refuses new users, still led until its history has ended and it is forgotten.
     Deleted,
 }
 

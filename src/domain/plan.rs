@@ -5,8 +5,36 @@
 
 use super::clock::Timestamp;
 use super::ids::UserId;
-use super::restore::{Action, CredentialsPolicy, LockedPolicy, RestoreMode, RestoreRequest};
-use super::user::{Rev, User};
+use super::restore::{Action, ConflictCause, CredentialsPolicy, LockedPolicy, RestoreMode, RestoreRequest};
+use super::user::{PasswordHash, Rev, User};
+
+/// What a restore may not weaken of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Security {
+    /// The hash of its password.
+    pub password_hash: PasswordHash,
+    /// Whether it is locked.
+    pub locked: bool,
+    /// Its version, which only goes up.
+    pub version: i64,
+}
+
+impl From<&User> for Security {
+    fn from(user: &User) -> Self {
+        Self { password_hash: user.password_hash.clone(), locked: user.locked, version: user.version }
+    }
+}
+
+/// What the plan of a restore into another department noted of a user when it was made, so that every leader plans the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The id that the restore point has.
+    pub user_id: UserId,
+    /// Whether the id lives in another department, so that the copy gets a new one.
+    pub elsewhere: bool,
+    /// What was newest of the user, where that keeps the copy from what the point has.
+    pub security: Option<Security>,
+}
 
 /// One planned change, with both sides that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,9 +122,9 @@ pub fn target(wanted: &User, live: Option<&User>, request: &RestoreRequest) -> U
     target
 }
 
-/// A record that has no live one, with what the history last knew of its user where the policies keep that. Tells whether
-/// that made a difference.
-pub fn with_last_known(mut wanted: User, known: &User, request: &RestoreRequest) -> (User, bool) {
+/// A record that has no live one, with what was last known of its user where the policies keep that. Tells whether that made
+/// a difference.
+pub fn with_last_known(mut wanted: User, known: &Security, request: &RestoreRequest) -> (User, bool) {
     let mut kept = false;
     if request.credentials == CredentialsPolicy::Keep && wanted.password_hash != known.password_hash {
         wanted.password_hash = known.password_hash.clone();
@@ -143,6 +171,15 @@ impl PlannedChange {
     /// Whether the record is known to be another one than the change expects, so that it meets a conflict.
     pub fn meets_conflict(&self) -> bool {
         self.base.as_ref().map(|base| base.rev) != self.guard
+    }
+
+    /// What has become of the user of another department that the change copies, where the copy would weaken it now.
+    pub fn outdated_by(&self, source: Option<&User>, request: &RestoreRequest) -> Option<ConflictCause> {
+        let copy = self.wanted.as_ref().filter(|_| self.renumbered_from.is_some() && request.keeps_security())?;
+        let Some(source) = source else { return Some(ConflictCause::Gone) };
+        let hash = request.credentials == CredentialsPolicy::Keep && copy.password_hash != source.password_hash;
+        let lock = request.locked == LockedPolicy::Keep && copy.locked != source.locked;
+        (hash || lock).then_some(ConflictCause::Changed)
     }
 
     /// Whether the change gives the user another name.

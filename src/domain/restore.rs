@@ -1,5 +1,7 @@
 //! A restore: what was asked, what the plan says, how far it has come.
 
+use std::time::Duration;
+
 use super::backup::Base;
 use super::cause::Cause;
 use super::clock::Timestamp;
@@ -110,6 +112,11 @@ impl RestoreRequest {
             on_conflict: OnConflict::Skip,
         }
     }
+
+    /// Whether a policy keeps something of a user that has no live record.
+    pub fn keeps_security(&self) -> bool {
+        self.credentials == CredentialsPolicy::Keep || self.locked == LockedPolicy::Keep
+    }
 }
 
 impl Restore {
@@ -140,6 +147,17 @@ impl Restore {
             started_at: None,
             finished_at: None,
         }
+    }
+
+    /// When its plan is given up, while it waits for somebody to apply it.
+    pub fn expires_at(&self, plan_lifetime: Duration) -> Option<Timestamp> {
+        let waits = self.state == RestoreState::Planned && !self.apply;
+        self.plan.as_ref().filter(|_| waits).map(|plan| plan.computed_at.later_by(plan_lifetime))
+    }
+
+    /// Until when it can be undone at least, once it has ended.
+    pub fn undo_until(&self, undo_lifetime: Duration) -> Option<Timestamp> {
+        self.finished_at.filter(|_| self.state.is_final()).map(|ended| ended.later_by(undo_lifetime))
     }
 }
 
@@ -228,6 +246,8 @@ pub struct Plan {
     pub security_kept: u64,
     /// Records among the creates that get a new id, since theirs lives in another department.
     pub renumbered: u64,
+    /// Users of whom a restore into another department noted something when the plan was made.
+    pub noted: u64,
     /// Changes that are known to meet a conflict already; the application tells of each one.
     pub conflicts: u64,
     /// Users that were asked for by id and that the restore point does not have.
@@ -333,9 +353,9 @@ pub struct Conflict {
 /// What stood in the way of a planned change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConflictCause {
-    /// The live record changed after the plan.
+    /// The live record changed after the plan, or the one of another department that is copied.
     Changed,
-    /// The live record is gone.
+    /// The live record is gone, or the one of another department that is copied.
     Gone,
     /// A record with this id was made after the plan.
     Appeared,

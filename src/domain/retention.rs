@@ -70,6 +70,11 @@ impl Retention {
         now.earlier_by(self.keep_within)
     }
 
+    /// How long the safety backup of a restore stays after its end, which stays at least so long.
+    pub fn undo_lifetime(&self, least: Duration) -> Duration {
+        self.keep_within.max(least)
+    }
+
     /// The counts by period, each with the reason that it gives.
     fn counts(&self) -> [(Reason, u32); 6] {
         [
@@ -101,7 +106,28 @@ pub struct Point {
     /// Whether somebody asked to delete it.
     pub unwanted: bool,
     /// The restore that needs it.
-    pub pinned_by: Option<RestoreId>,
+    pub pinned_by: Option<Pin>,
+}
+
+/// A restore that needs a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The restore.
+    pub restore: RestoreId,
+    /// It has ended, and can be undone until then; absent while it is open.
+    pub until: Option<Timestamp>,
+}
+
+impl Pin {
+    /// By a restore that is open: what it reads begins with the backup, and goes on from there.
+    pub const fn open(restore: RestoreId) -> Self {
+        Self { restore, until: None }
+    }
+
+    /// Whether the restore is open.
+    pub const fn is_open(&self) -> bool {
+        self.until.is_none()
+    }
 }
 
 /// Why a backup is kept or dropped.
@@ -127,8 +153,10 @@ pub enum Reason {
     Yearly,
     /// Somebody holds it.
     Held,
-    /// A restore needs it.
+    /// An open restore needs it.
     Pinned(RestoreId),
+    /// It is the safety backup of a restore that can still be undone.
+    Undo(RestoreId),
     /// Dropped: somebody asked for that.
     Requested,
     /// Dropped: no rule keeps it.
@@ -163,18 +191,36 @@ impl Plan {
 }
 
 /// Decides what stays. `now` is the department's present time.
-pub fn plan(policy: &Retention, mut points: Vec<Point>, now: Timestamp) -> Plan {
+pub fn plan(policy: &Retention, points: Vec<Point>, now: Timestamp) -> Plan {
+    plan_of(policy, points, now, Standing::Goes)
+}
+
+/// Decides what stays of a department that was deleted a while ago: nothing for being the newest or one of the last, since
+/// nothing comes after it, and the counts cover so many hours, days, weeks, months and years up to now.
+pub fn plan_of_deleted(policy: &Retention, points: Vec<Point>, now: Timestamp) -> Plan {
+    plan_of(policy, points, now, Standing::Ends)
+}
+
+/// Whether the history of a department goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Goes,
+    Ends,
+}
+
+fn plan_of(policy: &Retention, mut points: Vec<Point>, now: Timestamp, standing: Standing) -> Plan {
+    let ends = standing == Standing::Ends;
     let place = |point: &Point| (point.timeline, point.sequence, point.finished_at);
     points.sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.id.cmp(&b.id)));
     let times = steady(&points);
     let mut reasons: Vec<Vec<Reason>> = vec![Vec::new(); points.len()];
     // Who is not wanted takes nobody's place.
     let wanted: Vec<usize> = (0..points.len()).filter(|at| !points[*at].unwanted).collect();
-    if let Some(newest) = points.len().checked_sub(1) {
+    if let Some(newest) = points.len().checked_sub(1).filter(|_| !ends) {
         reasons[newest].push(Reason::Newest);
     }
     let window = policy.since(now);
-    let begin = wanted.iter().rev().find(|at| times[**at] <= window).copied();
+    let begin = wanted.iter().rev().find(|at| times[**at] <= window && !ends).copied();
     for at in &wanted {
         if times[*at] > window {
             reasons[*at].push(Reason::Within);
@@ -187,15 +233,17 @@ pub fn plan(policy: &Retention, mut points: Vec<Point>, now: Timestamp) -> Plan 
         let mut last = None;
         for at in wanted.iter().rev() {
             let period = if reason == Reason::Last { i64::try_from(*at).ok() } else { period(&reason, times[*at]) };
-            if left > 0 && period != last {
+            let present = self::period(&reason, now).zip(period).map(|(now, then)| now - then);
+            let passed = ends && present.is_none_or(|periods| periods >= i64::from(count));
+            if left > 0 && period != last && !passed {
                 reasons[*at].push(reason.clone());
                 left -= 1;
                 last = period;
             }
         }
     }
-    // What a restore reads begins with its backup, and goes on from there.
-    let pinned = points.iter().position(|point| point.pinned_by.is_some());
+    // An open restore also reads on from its backup; an undo reads the safety backup alone.
+    let pinned = points.iter().position(|point| point.pinned_by.as_ref().is_some_and(Pin::is_open));
     let id = begin.map(|at| points[pinned.map_or(at, |pinned| pinned.min(at))].id.clone());
     let decisions = points.into_iter().zip(reasons).map(|(point, reasons)| decide(point, reasons)).collect();
     Plan { decisions, begin: id }
@@ -205,8 +253,9 @@ fn decide(point: Point, mut reasons: Vec<Reason>) -> Decision {
     if point.held {
         reasons.push(Reason::Held);
     }
-    if let Some(restore) = &point.pinned_by {
-        reasons.push(Reason::Pinned(restore.clone()));
+    if let Some(pin) = &point.pinned_by {
+        let reason = if pin.is_open() { Reason::Pinned } else { Reason::Undo };
+        reasons.push(reason(pin.restore.clone()));
     }
     let keep = !reasons.is_empty();
     if !keep {

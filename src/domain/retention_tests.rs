@@ -109,7 +109,7 @@ fn every_reason_is_told() {
     let mut points: Vec<Point> = (1..=4).map(|n| point(n, Timestamp::from_millis(n * 10 * DAY))).collect();
     let restore: RestoreId = uuid::Uuid::from_u128(9).into();
     points[0].held = true;
-    points[1].pinned_by = Some(restore.clone());
+    points[1].pinned_by = Some(Pin::open(restore.clone()));
     points[1].unwanted = true;
     let told = plan(&policy("last=1 yearly=1"), points, Timestamp::from_millis(40 * DAY));
     let reasons: Vec<_> = told.decisions.iter().map(|decision| (decision.keep, decision.reasons.clone())).collect();
@@ -117,6 +117,42 @@ fn every_reason_is_told() {
     assert_eq!(reasons[1], (true, vec![Reason::Pinned(restore)]));
     assert_eq!(reasons[2], (true, vec![Reason::BeginsWindow]));
     assert_eq!(reasons[3], (true, vec![Reason::Newest, Reason::Within, Reason::Last, Reason::Yearly]));
+}
+
+#[test]
+fn an_undo_keeps_its_safety_backup_and_not_the_history_after_it() {
+    let restore: RestoreId = uuid::Uuid::from_u128(9).into();
+    let mut points: Vec<Point> = (1..=4).map(|n| point(n, Timestamp::from_millis(n * 10 * DAY))).collect();
+    let begin = |points: &[Point]| {
+        let told = plan(&policy("within=24"), points.to_vec(), Timestamp::from_millis(42 * DAY));
+        (told.decisions[0].reasons.clone(), told.begin)
+    };
+    points[0].pinned_by = Some(Pin::open(restore.clone()));
+    assert_eq!(begin(&points), (vec![Reason::Pinned(restore.clone())], Some(points[0].id.clone())));
+    points[0].pinned_by = Some(Pin { until: Some(Timestamp::from_millis(43 * DAY)), ..Pin::open(restore.clone()) });
+    assert_eq!(begin(&points), (vec![Reason::Undo(restore)], Some(points[3].id.clone())));
+}
+
+#[test]
+fn of_a_deleted_department_the_counts_run_out_and_nothing_stays_for_being_the_last() {
+    let at = |day: i64| Timestamp::from_millis(day * DAY);
+    let points: Vec<Point> = (0..10).map(|n| point(n, at(n))).collect();
+    let kept = |policy_text: &str, points: &[Point], now: i64| -> Vec<i64> {
+        let plan = plan_of_deleted(&policy(policy_text), points.to_vec(), at(now));
+        assert_eq!(plan.begin, None);
+        plan.decisions.iter().filter(|it| it.keep).map(|it| it.point.sequence.0).collect()
+    };
+    assert_eq!(kept("daily=3 last=5", &points, 9), [7, 8, 9]);
+    assert_eq!(kept("daily=3 last=5", &points, 11), [9]);
+    assert_eq!(kept("daily=3 last=5", &points, 12).len(), 0);
+    assert_eq!(kept("yearly=2", &points, 700), [9]);
+    assert_eq!(kept("yearly=2", &points, 731).len(), 0);
+    let mut held = points.clone();
+    held[4].held = true;
+    held[5].pinned_by = Some(Pin::open(uuid::Uuid::from_u128(9).into()));
+    assert_eq!(kept("daily=3", &held, 1000), [4, 5]);
+    // Time may have gone back: then more stays.
+    assert_eq!(kept("daily=3", &points, 5), [5, 6, 7, 8, 9]);
 }
 
 #[test]
@@ -182,7 +218,7 @@ fn histories() -> impl Strategy<Value = Vec<Point>> {
                 let mut point = point(n, Timestamp::from_millis(time));
                 point.held = mark == 0;
                 point.unwanted = mark == 1;
-                point.pinned_by = (mark == 2).then(|| uuid::Uuid::from_u128(7).into());
+                point.pinned_by = (mark == 2).then(|| Pin::open(uuid::Uuid::from_u128(7).into()));
                 point
             })
             .collect()

@@ -1,36 +1,35 @@
-//! What retention needs of the `backups` and `restores` collections: which backups there are, who needs them, holds,
-//! wishes to delete, and what targets have not heard yet.
+//! What retention needs of the `backups` and `restores` collections: which backups there are, who needs them, and what they
+//! need; and their deletion.
 //!
 //! Rule: a hold, and a restore that is open, count at the moment of the drop: it is compared in the same transaction.
 
-use std::collections::HashMap;
+use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Collection, Database};
 
 use super::StoreError;
-use super::documents::backups::{backup_key, read_backup, wish_document};
+use super::documents::backups::backup_key;
 use super::documents::{Fields, cause as cause_document, date};
 use super::error::{LONG_READ_WITHIN, read, read_within, write};
-use super::fences::{fenced_or_stale, not_above};
+use super::fences::not_above;
 use super::heads::Heads;
 use super::pins::{self, OPEN, Pins, Seen};
 use super::txn::Txn;
-use crate::domain::backup::{Backup, Wish};
 use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::Leadership;
 use crate::domain::history::{Sequence, Timeline};
-use crate::domain::ids::{BackupId, DepartmentName, RestoreId, TargetName};
-use crate::domain::retention::{Point, Retention};
+use crate::domain::ids::{BackupId, DepartmentName, TargetName};
+use crate::domain::retention::{Pin, Point};
 use crate::domain::window::Place;
 
 /// Backups as retention sees them.
 #[derive(Debug, Clone)]
 pub struct Kept {
-    database: Database,
-    backups: Collection<Document>,
+    pub(super) database: Database,
+    pub(super) backups: Collection<Document>,
     restores: Collection<Document>,
 }
 
@@ -49,14 +48,14 @@ impl Kept {
     }
 
     /// The complete backups of a department, who needs each, and the department's present time: a clock that went ahead
-    /// alone does not make it later.
+    /// alone does not make it later. A restore that has ended can be undone for so long.
     ///
     /// # Errors
     /// When MongoDB does not answer.
     pub async fn points(
         &self,
         department: &DepartmentName,
-        policy: &Retention,
+        undo_lifetime: Duration,
         clock: Timestamp,
     ) -> Result<Points, StoreError> {
         let filter = doc! { "_id.department": department.as_str(), "state": "complete" };
@@ -71,7 +70,7 @@ impl Kept {
         let time = head.as_ref().map(|head| head.position.time);
         let latest = points.iter().map(|point| point.taken_at).chain(time).max();
         let now = latest.map_or(clock, |latest| latest.min(clock));
-        let pins = self.pins(policy.since(clock)).await?;
+        let pins = self.pins(department, undo_lifetime, clock).await?;
         for point in &mut points {
             point.pinned_by = pins.backups.get(point.id.as_str()).cloned();
         }
@@ -80,13 +79,20 @@ impl Kept {
         Ok(Points { points, now, from_beginning })
     }
 
-    /// What restores need: what open ones read, and the undo points of those that ended since a moment.
-    async fn pins(&self, since: Timestamp) -> Result<Pins, StoreError> {
-        let ended = doc! { "finished_at": { "$gte": date(since) } };
+    /// What restores need: what open ones of any department read, and the undo points of those of this department that
+    /// can still be undone.
+    async fn pins(
+        &self,
+        department: &DepartmentName,
+        undo_lifetime: Duration,
+        clock: Timestamp,
+    ) -> Result<Pins, StoreError> {
+        let since = date(clock.earlier_by(undo_lifetime));
+        let ended = doc! { "_id.department": department.as_str(), "finished_at": { "$gte": since } };
         let filter = doc! { "$or": [{ "state": { "$in": OPEN.as_slice() } }, ended] };
         let find = self.restores.find(filter).projection(pins::fields());
         let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
-        Pins::of(Seen::Now(&self.database), &found).await
+        Pins::of(Seen::Now(&self.database), &found, undo_lifetime).await
     }
 
     /// The restore that needs a backup.
@@ -95,64 +101,11 @@ impl Kept {
     /// When MongoDB does not answer.
     pub async fn pin_of(
         &self,
-        id: &BackupId,
-        policy: &Retention,
+        (department, id): (&DepartmentName, &BackupId),
+        undo_lifetime: Duration,
         clock: Timestamp,
-    ) -> Result<Option<RestoreId>, StoreError> {
-        Ok(self.pins(policy.since(clock)).await?.backups.remove(id.as_str()))
-    }
-
-    /// Holds a complete backup against retention. No leader write: it counts at once.
-    ///
-    /// # Errors
-    /// `Stale` when it is not complete, is held already, or somebody asked to delete it.
-    pub async fn hold(&self, id: &BackupId, wish: &Wish, targets: &[TargetName]) -> Result<(), StoreError> {
-        let absent = doc! { "$exists": false };
-        let filter = doc! { "_id.id": id.as_str(), "state": "complete", "held": &absent, "unwanted": &absent };
-        let set = doc! { "held": wish_document(wish), "untold": names(targets) };
-        self.change(filter, doc! { "$set": set, "$inc": { "revision": 1_i64 } }).await
-    }
-
-    /// Releases a held backup. No leader write.
-    ///
-    /// # Errors
-    /// `Stale` when nobody holds it.
-    pub async fn release(&self, id: &BackupId, targets: &[TargetName]) -> Result<(), StoreError> {
-        let filter = doc! { "_id.id": id.as_str(), "state": "complete", "held": { "$exists": true } };
-        let update = doc! {
-            "$unset": { "held": "" },
-            "$set": { "untold": names(targets) },
-            "$inc": { "revision": 1_i64 },
-        };
-        self.change(filter, update).await
-    }
-
-    /// Records the wish to delete an ended backup. No leader write.
-    ///
-    /// # Errors
-    /// `Stale` when it is held, or has not ended.
-    pub async fn request_delete(&self, id: &BackupId, wish: &Wish) -> Result<(), StoreError> {
-        let ended = doc! { "$in": ["complete", "failed", "cancelled"] };
-        let filter = doc! { "_id.id": id.as_str(), "state": ended, "held": { "$exists": false } };
-        self.change(filter, doc! { "$set": { "unwanted": wish_document(wish) } }).await
-    }
-
-    async fn change(&self, filter: Document, update: Document) -> Result<(), StoreError> {
-        let done = write(self.backups.update_one(filter, update)).await?;
-        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
-    }
-
-    /// Whether somebody asked to delete a backup of the department that is not deleted yet.
-    ///
-    /// # Errors
-    /// When MongoDB does not answer.
-    pub async fn any_unwanted(&self, department: &DepartmentName) -> Result<bool, StoreError> {
-        let filter = doc! {
-            "_id.department": department.as_str(),
-            "unwanted.at": { "$exists": true },
-            "state": { "$ne": "deleted" },
-        };
-        Ok(read(self.backups.find_one(filter)).await?.is_some())
+    ) -> Result<Option<Pin>, StoreError> {
+        Ok(self.pins(department, undo_lifetime, clock).await?.backups.remove(id.as_str()))
     }
 
     /// Makes complete backups deleted, each with its cause, unless somebody holds them or an open restore needs them now.
@@ -201,84 +154,6 @@ impl Kept {
         };
         let update = doc! { "$set": set, "$inc": { "revision": 1_i64 } };
         write(self.backups.update_many(not_above(filter, leadership), update)).await.map(drop)
-    }
-
-    /// Backups of whose hold, release or deletion a target has not heard, oldest first.
-    ///
-    /// # Errors
-    /// When MongoDB does not answer.
-    pub async fn untold(
-        &self,
-        department: &DepartmentName,
-        target: &TargetName,
-        limit: i64,
-    ) -> Result<Vec<Backup>, StoreError> {
-        let filter = doc! { "_id.department": department.as_str(), "untold": target.as_str() };
-        let find = self.backups.find(filter).sort(doc! { "requested_at": 1 }).limit(limit);
-        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
-        found.iter().map(read_backup).collect()
-    }
-
-    /// Records that a target has heard of a revision of a backup. A deleted one of which all have heard is forgotten at
-    /// `expires_at`.
-    ///
-    /// # Errors
-    /// `Fenced`; a backup that was held or released meanwhile is told of again.
-    pub async fn told(
-        &self,
-        leadership: &Leadership,
-        backup: &Backup,
-        target: &TargetName,
-        expires_at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let filter = doc! {
-            "_id": backup_key(&leadership.department, &backup.id),
-            "revision": i64::from(backup.revision),
-        };
-        let left = doc! { "$setDifference": ["$untold", [target.as_str()]] };
-        let all = doc! { "$eq": ["$untold", []] };
-        let over = doc! { "$and": [&all, { "$eq": ["$state", "deleted"] }] };
-        let update = vec![
-            doc! { "$set": { "untold": left } },
-            doc! { "$set": {
-                "expires_at": { "$cond": [over, date(expires_at), "$$REMOVE"] },
-                "untold": { "$cond": [all, "$$REMOVE", "$untold"] },
-            } },
-        ];
-        let done = write(self.backups.update_one(not_above(filter, leadership), update)).await?;
-        if done.matched_count > 0 {
-            return Ok(());
-        }
-        match fenced_or_stale(&self.database, leadership).await {
-            StoreError::Stale => Ok(()),
-            other => Err(other),
-        }
-    }
-
-    /// Which of these ids are of backups that the catalogue knows, and whether they are deleted and a target has heard of
-    /// that; with the number of the newest word on each.
-    ///
-    /// # Errors
-    /// When MongoDB does not answer.
-    pub async fn known(
-        &self,
-        department: &DepartmentName,
-        target: &TargetName,
-        ids: &[BackupId],
-    ) -> Result<HashMap<BackupId, (bool, u32)>, StoreError> {
-        let keys: Vec<Document> = ids.iter().map(|id| backup_key(department, id)).collect();
-        let fields = doc! { "state": 1, "attempt": 1, "revision": 1, "untold": 1 };
-        let find = self.backups.find(doc! { "_id": { "$in": keys } }).projection(fields);
-        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
-        let each = |document: &Document| {
-            let fields = Fields::of("backups", document);
-            let id = fields.sub("_id")?.parsed("id")?;
-            let word = fields.count("attempt")? + fields.opt("revision", Fields::count)?.unwrap_or(0);
-            let untold = document.get_array("untold").is_ok_and(|left| left.contains(&target.as_str().into()));
-            let over = fields.text("state")? == "deleted" && !untold;
-            Ok((id, (over, u32::try_from(word).unwrap_or(u32::MAX))))
-        };
-        found.iter().map(each).collect()
     }
 
     /// Snapshots that the complete backups of a department begin with, each with the ranges of the journal that they need
@@ -337,14 +212,17 @@ pub struct Need {
 }
 
 /// A restore that reads from before the beginning of the whole history also reads on from there, so the backup that the
-/// beginning stands on is needed too.
+/// beginning stands on is needed too, and what lies in between tells what was last known of users that are gone.
 fn pin_begin(points: &mut [Point], begin: Option<Place>) {
     let Some(begin) = begin.map(|begin| (begin.timeline, begin.sequence)) else { return };
     let place = |point: &Point| (point.timeline, point.sequence);
-    let pinned = points.iter().filter(|point| place(point) < begin).find_map(|point| point.pinned_by.clone());
-    if let Some(restore) = pinned {
-        for point in points.iter_mut().filter(|point| place(point) == begin) {
-            point.pinned_by.get_or_insert_with(|| restore.clone());
+    let open = |point: &Point| point.pinned_by.clone().filter(Pin::is_open);
+    let pinned = points.iter().filter(|point| place(point) < begin && open(point).is_some()).min_by_key(|it| place(it));
+    if let Some((first, pin)) = pinned.and_then(|point| Some((place(point), open(point)?))) {
+        for point in points.iter_mut().filter(|point| (first..=begin).contains(&place(point))) {
+            if open(point).is_none() {
+                point.pinned_by = Some(pin.clone());
+            }
         }
     }
 }
@@ -372,7 +250,7 @@ async fn drop_all(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let open = txn.find("restores", doc! { "state": { "$in": OPEN.as_slice() } }).await?;
-    let pinned = Pins::of(Seen::In(txn), &open).await?.backups;
+    let pinned = Pins::of(Seen::In(txn), &open, Duration::ZERO).await?.backups;
     let free = backups.iter().filter(|(id, _)| !pinned.contains_key(id.as_str()));
     let updates: Vec<Bson> = free
         .map(|(id, cause)| {

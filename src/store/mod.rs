@@ -12,6 +12,7 @@ mod documents;
 pub mod error;
 pub mod fences;
 pub mod heads;
+mod holds;
 pub mod job_changes;
 pub mod kept;
 mod lost_heads;
@@ -23,8 +24,10 @@ pub mod restore_batches;
 pub mod restore_elsewhere;
 pub mod restore_undo;
 pub mod restores;
+pub mod retired;
 mod scan;
 pub mod tail;
+mod told;
 mod txn;
 pub mod users;
 pub mod windows;
@@ -71,6 +74,8 @@ pub struct Store {
     pub restores: restores::Restores,
     /// What each range of a restore did.
     pub restore_batches: restore_batches::RestoreBatches,
+    /// Departments that end.
+    pub retired: retired::Retired,
     /// The epoch of each department.
     pub fences: fences::Fences,
     /// How far the history of each department goes.
@@ -96,6 +101,7 @@ impl Store {
             barriers: barriers::Barriers::new(&database),
             restores: restores::Restores::new(&database),
             restore_batches: restore_batches::RestoreBatches::new(&database),
+            retired: retired::Retired::new(&database),
             fences: fences::Fences::new(&database),
             heads: heads::Heads::new(&database),
             divergences: divergence::Divergences::new(&database),

@@ -4,6 +4,7 @@
 //! that lies. A restore that has ended needs its safety backup alone, since an undo reads that and its own batches.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use mongodb::Database;
 use mongodb::bson::{Bson, Document, doc};
@@ -13,6 +14,7 @@ use super::documents::Fields;
 use super::error::read;
 use super::txn::Txn;
 use crate::domain::ids::RestoreId;
+use crate::domain::retention::Pin;
 
 /// States of a restore that has not ended.
 pub(super) const OPEN: [&str; 4] = ["queued", "planning", "planned", "applying"];
@@ -20,8 +22,8 @@ pub(super) const OPEN: [&str; 4] = ["queued", "planning", "planned", "applying"]
 /// What restores need.
 #[derive(Debug, Default)]
 pub(super) struct Pins {
-    /// Backups by id, each with a restore that needs it.
-    pub(super) backups: HashMap<String, RestoreId>,
+    /// Backups by id, each with a restore that needs it; an open one, where there is one.
+    pub(super) backups: HashMap<String, Pin>,
     /// Departments whose journal is read from the empty beginning.
     pub(super) beginnings: HashSet<String>,
 }
@@ -36,22 +38,31 @@ pub(super) enum Seen<'a> {
 /// The fields of a restore that say what it needs.
 pub(super) fn fields() -> Document {
     doc! {
-        "state": 1, "safety_backup_id": 1, "request.backup_id": 1, "request.undo_of": 1, "request.from_department": 1,
+        "state": 1, "finished_at": 1, "progress.batches": 1, "safety_backup_id": 1, "request.backup_id": 1, "request.undo_of": 1, "request.from_department": 1,
         "request.at": 1, "request.sequence": 1, "point": 1,
     }
 }
 
 impl Pins {
-    /// What these restores need.
-    pub(super) async fn of(mut seen: Seen<'_>, restores: &[Document]) -> Result<Self, StoreError> {
+    /// What these restores need. One that has ended can be undone for so long.
+    pub(super) async fn of(
+        mut seen: Seen<'_>,
+        restores: &[Document],
+        undo_lifetime: Duration,
+    ) -> Result<Self, StoreError> {
         let mut pins = Self::default();
         for restore in restores {
             let fields = Fields::of("restores", restore);
             let id: RestoreId = fields.sub("_id")?.parsed("id")?;
-            if let Ok(safety) = restore.get_str("safety_backup_id") {
-                pins.backups.insert(safety.to_owned(), id.clone());
+            let open = OPEN.contains(&fields.text("state")?);
+            // One that has ended and wrote nothing has nothing to take back.
+            let wrote = fields.sub("progress")?.count("batches")? > 0;
+            if let (Ok(safety), true) = (restore.get_str("safety_backup_id"), open || wrote) {
+                let ended = if open { None } else { Some(fields.time("finished_at")?) };
+                let until = ended.map(|ended| ended.later_by(undo_lifetime));
+                pins.add(safety, Pin { restore: id.clone(), until });
             }
-            if OPEN.contains(&fields.text("state")?) {
+            if open {
                 pins.source(&mut seen, restore, &id).await?;
             }
         }
@@ -61,11 +72,11 @@ impl Pins {
     async fn source(&mut self, seen: &mut Seen<'_>, restore: &Document, id: &RestoreId) -> Result<(), StoreError> {
         let Ok(request) = restore.get_document("request") else { return Ok(()) };
         if let Ok(backup) = request.get_str("backup_id") {
-            self.backups.insert(backup.to_owned(), id.clone());
+            self.add(backup, Pin::open(id.clone()));
         } else if let Ok(undone) = request.get_str("undo_of") {
             let found =
                 vec![doc! { "$match": { "_id.id": undone } }, doc! { "$project": { "backup": "$safety_backup_id" } }];
-            self.add(&seen.aggregate("restores", found).await?, id);
+            self.add_all(&seen.aggregate("restores", found).await?, id);
         } else if let Ok(department) = request.get_str("from_department") {
             let point = restore.get_document("point").ok();
             let from_a_backup = point.is_none_or(|point| point.get_document("base").is_ok());
@@ -73,14 +84,22 @@ impl Pins {
             if found.is_empty() || !from_a_backup {
                 self.beginnings.insert(department.to_owned());
             }
-            self.add(&found, id);
+            self.add_all(&found, id);
         }
         Ok(())
     }
 
-    fn add(&mut self, found: &[Document], id: &RestoreId) {
-        let backups = found.iter().filter_map(|found| found.get_str("backup").ok());
-        self.backups.extend(backups.map(|backup| (backup.to_owned(), id.clone())));
+    fn add_all(&mut self, found: &[Document], id: &RestoreId) {
+        for backup in found.iter().filter_map(|found| found.get_str("backup").ok()) {
+            self.add(backup, Pin::open(id.clone()));
+        }
+    }
+
+    fn add(&mut self, backup: &str, pin: Pin) {
+        let weaker = self.backups.get(backup).is_some_and(|other| other.is_open() || other.until > pin.until);
+        if pin.is_open() || !weaker {
+            self.backups.insert(backup.to_owned(), pin);
+        }
     }
 }
 

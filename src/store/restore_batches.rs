@@ -152,7 +152,7 @@ impl RestoreBatches {
 
 /// The live records of a range's ids, in any department.
 async fn live_records(txn: &mut Txn, range: &Range) -> Result<HashMap<UserId, User>, StoreError> {
-    let ids: Vec<&str> = range.changes.iter().map(|change| change.user_id.as_str()).collect();
+    let ids = range.ids();
     let found = txn.find("users", doc! { "_id.id": { "$in": ids } }).await?;
     let mut live = HashMap::with_capacity(found.len());
     for document in found {

@@ -65,7 +65,18 @@ impl Restores {
         states: &[&str],
         update: impl Into<mongodb::bson::Bson>,
     ) -> Result<Restore, StoreError> {
-        let filter = doc! { "_id": restore_key(&leadership.department, id), "state": { "$in": states } };
+        self.move_where(leadership, id, doc! { "state": { "$in": states } }, update).await
+    }
+
+    /// The same, for one that matches.
+    async fn move_where(
+        &self,
+        leadership: &Leadership,
+        id: &RestoreId,
+        mut filter: Document,
+        update: impl Into<mongodb::bson::Bson>,
+    ) -> Result<Restore, StoreError> {
+        filter.insert("_id", restore_key(&leadership.department, id));
         let command = doc! { "findAndModify": "restores", "query": filter, "update": update.into(), "new": true };
         let mut txn = Txn::fenced(&self.database, leadership).await?;
         loop {
@@ -215,6 +226,27 @@ impl Restores {
     pub async fn start_applying(&self, leadership: &Leadership, id: &RestoreId) -> Result<Restore, StoreError> {
         let set = doc! { "state": RestoreState::Applying.name(), "fence": leadership.epoch.0 };
         self.move_on(leadership, id, &["planned"], doc! { "$set": set }).await
+    }
+
+    /// Gives up the plan of a restore that nobody asked to apply, in a fenced transaction.
+    ///
+    /// # Errors
+    /// `Fenced`; `Stale` when it is no longer `planned`, or somebody asked to apply it.
+    pub async fn expire(
+        &self,
+        leadership: &Leadership,
+        id: &RestoreId,
+        cause: &Cause,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let filter = doc! { "state": RestoreState::Planned.name(), "apply": false };
+        let set = doc! {
+            "state": RestoreState::Cancelled.name(),
+            "cause": cause_document(Some(cause)),
+            "finished_at": date(now),
+            "fence": leadership.epoch.0,
+        };
+        self.move_where(leadership, id, filter, doc! { "$set": set }).await.map(drop)
     }
 
     /// Ends a restore as complete, failed or cancelled, in a fenced transaction.

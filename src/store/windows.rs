@@ -13,6 +13,7 @@ use super::documents::names::Named as _;
 use super::error::read;
 use super::heads::Heads;
 use crate::domain::backup::{BackupContent, BackupState};
+use crate::domain::clock::Timestamp;
 use crate::domain::history::{Head, Sequence, Timeline};
 use crate::domain::ids::DepartmentName;
 use crate::domain::window::{Moment, Place, RecoveryWindow, Stretch};
@@ -114,6 +115,31 @@ impl Windows {
         let mut filter = complete(department, timeline);
         filter.insert("content.sequence", doc! { "$gte": from.0 });
         self.one(filter, doc! { "content.sequence": 1 }).await
+    }
+
+    /// The complete backups of a department from after a time and before a place, newest first.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn kept_between(
+        &self,
+        department: &DepartmentName,
+        after: Timestamp,
+        before: Place,
+    ) -> Result<Vec<BackupContent>, StoreError> {
+        let filter = doc! {
+            "_id.department": department.as_str(),
+            "state": BackupState::Complete.name(),
+            "content.taken_at": { "$gt": date(after) },
+            "$or": [
+                { "content.timeline": { "$lt": before.timeline.0 } },
+                { "content.timeline": before.timeline.0, "content.sequence": { "$lt": before.sequence.0 } },
+            ],
+        };
+        let find = self.backups.find(filter).sort(doc! { "content.timeline": -1, "content.sequence": -1 });
+        let found: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
+        let contents = found.iter().map(|document| Ok(read_backup(document)?.content));
+        contents.filter_map(Result::transpose).collect()
     }
 
     async fn one(&self, filter: Document, sort: Document) -> Result<Option<BackupContent>, StoreError> {

@@ -1,12 +1,11 @@
-//! Finds which records of a restore have an id that lives in another department now: before anything is written, so that
+//! Counts which records of a restore have an id that lives in another department now: before anything is written, so that
 //! the plan says so.
 
 use super::halt::Halt;
 use super::leader::Leading;
 use crate::backup::changes::{ChangeReader, Changes};
-use crate::backup::renumber::PAGE;
 use crate::domain::ids::UserId;
-use crate::domain::restore::{Action, Restore};
+use crate::domain::restore::Action;
 
 /// Ids asked for in one query.
 const ASK: usize = 1000;
@@ -22,27 +21,6 @@ pub(super) async fn count(leading: &Leading, changes: &Changes) -> Result<u64, H
         count += found.len() as u64;
     }
     Ok(count)
-}
-
-/// The same, and keeps them with the restore, since they get new ids.
-pub(super) async fn keep(leading: &Leading, restore: &Restore, changes: &Changes) -> Result<u64, Halt> {
-    let batches = &leading.parts.store.restore_batches;
-    let mut search = Search { leading, reader: changes.after(None).await? };
-    let (mut page, mut number, mut count) = (Vec::with_capacity(PAGE), 0, 0);
-    loop {
-        let found = search.next().await?;
-        let ended = found.is_none();
-        page.extend(found.unwrap_or_default());
-        while page.len() >= PAGE || (ended && !page.is_empty()) {
-            let rest = page.split_off(page.len().min(PAGE));
-            batches.put_elsewhere(&leading.leadership, &restore.id, number, &page).await?;
-            count += page.len() as u64;
-            (page, number) = (rest, number + 1);
-        }
-        if ended {
-            return Ok(count);
-        }
-    }
 }
 
 /// Goes through the ids that live elsewhere, in their order.

@@ -12,13 +12,15 @@ use tracing::{info, warn};
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
 use super::merge;
+use super::retire;
 use super::settle;
 use super::sweep::{Swept, sweep};
 use crate::backup::prune::Manifests;
 use crate::domain::cause::Cause;
+use crate::domain::department::Department;
 use crate::domain::history::{Sequence, Timeline};
 use crate::domain::ids::{BackupId, TargetName};
-use crate::domain::retention::{Decision, Plan, Reason, Retention, plan};
+use crate::domain::retention::{Decision, Pin, Plan, Reason, plan, plan_of_deleted};
 use crate::domain::window::Place;
 use crate::store::kept::Points;
 
@@ -68,16 +70,20 @@ async fn round(leading: &Leading, memory: &mut Memory) -> Result<Duration, Halt>
     leading.check()?;
     let store = &leading.parts.store;
     let config = &leading.parts.config.backup;
-    let Some(policy) = store.departments.policy(&leading.leadership.department).await? else { return Ok(LOOK_EVERY) };
+    let name = &leading.leadership.department;
+    let Some(department) = store.departments.get(name).await? else { return Ok(LOOK_EVERY) };
     if !memory.targets_forgotten {
         store.condemned.forget_targets(&leading.leadership, &targets(leading)).await?;
         memory.targets_forgotten = true;
     }
     // A plan reads every backup, so not each new one is worth one at once.
-    let every = (policy.retention.keep_within / 100).clamp(Duration::from_secs(1), LOOK_EVERY);
+    let every = (department.policy.retention.keep_within / 100).clamp(Duration::from_secs(1), LOOK_EVERY);
     let due = memory.planned.is_none_or(|at| at.elapsed() >= every);
-    if due || store.kept.any_unwanted(&leading.leadership.department).await? {
-        drop_expired(leading, &policy.retention).await?;
+    if due || store.kept.any_unwanted(name).await? {
+        let left = drop_expired(leading, &department).await?;
+        if left == Left::Nothing {
+            retire::retire(leading, &department).await?;
+        }
         memory.planned = Some(Instant::now());
     }
     if memory.swept.is_none_or(|at| at.elapsed() >= config.prune_every) {
@@ -94,16 +100,31 @@ pub(super) fn targets(leading: &Leading) -> Vec<TargetName> {
     leading.parts.targets.iter().map(|target| target.name().clone()).collect()
 }
 
-async fn drop_expired(leading: &Leading, retention: &Retention) -> Result<(), Halt> {
+/// What is left of a department after a plan was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Something,
+    /// It was deleted, its time is over, and it has no backup any more.
+    Nothing,
+}
+
+async fn drop_expired(leading: &Leading, department: &Department) -> Result<Left, Halt> {
     let store = &leading.parts.store;
+    let retention = &department.policy.retention;
     let clock = leading.parts.clock.now();
-    let Points { points, now, from_beginning } =
-        store.kept.points(&leading.leadership.department, retention, clock).await?;
-    let mut plan = plan(retention, points, now);
+    let undo = retention.undo_lifetime(leading.parts.config.restore.undo_lifetime);
+    let Points { points, now, from_beginning } = store.kept.points(&leading.leadership.department, undo, clock).await?;
+    let ends = retire::ends(leading, department, now).await?;
+    let mut plan = if ends { plan_of_deleted(retention, points, now) } else { plan(retention, points, now) };
     if from_beginning {
         plan.begin = None;
     }
-    move_begin(leading, &plan).await?;
+    let read = |it: &Decision| it.point.pinned_by.as_ref().is_some_and(Pin::is_open);
+    if !ends {
+        move_begin(leading, &plan).await?;
+    } else if !from_beginning && !plan.decisions.iter().any(read) {
+        retire::end_journal(leading).await?;
+    }
     let dropped: Vec<(BackupId, Cause)> = plan.dropped().map(|it| (it.point.id.clone(), cause(it))).collect();
     for some in dropped.chunks(DROPPED_AT_ONCE) {
         leading.check()?;
@@ -115,7 +136,7 @@ async fn drop_expired(leading: &Leading, retention: &Retention) -> Result<(), Ha
         info!(dropped = dropped.len(), of = plan.decisions.len(), "dropped backups");
         leading.pokes.settle.notify_waiters();
     }
-    Ok(())
+    Ok(if ends && !from_beginning && plan.decisions.is_empty() { Left::Nothing } else { Left::Something })
 }
 
 fn cause(decision: &Decision) -> Cause {

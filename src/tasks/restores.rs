@@ -12,6 +12,7 @@ use super::apply::Applier;
 use super::elsewhere;
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
+use super::noted;
 use super::schedule::fresh_backup_id;
 use crate::backup::changes::Changes;
 use crate::backup::plan::plan;
@@ -20,6 +21,7 @@ use crate::domain::backup::{Backup, BackupKind, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::ids::BackupId;
 use crate::domain::restore::{Plan, Restore, RestoreSource, RestoreState};
+use crate::store::StoreError;
 
 /// How often open restores are looked at without a poke.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -59,6 +61,7 @@ async fn carry_out_all(leading: &Leading) -> Result<(), Halt> {
         let idle = restore.state == RestoreState::Planned && !restore.apply;
         // Who waits for another one, or for somebody to apply it, can still be stopped.
         if (idle || waits) && !restore.cancel_requested {
+            give_up_old_plan(leading, &restore).await?;
             continue;
         }
         let id = restore.id.clone();
@@ -75,6 +78,28 @@ async fn carry_out_all(leading: &Leading) -> Result<(), Halt> {
         info!(restore.id = %id, ?state, cause = cause.as_ref().map(|cause| &cause.code), "the restore ended early");
         let now = leading.parts.clock.now();
         leading.parts.store.restores.finish(&leading.leadership, &id, state, cause.as_ref(), now).await?;
+    }
+    Ok(())
+}
+
+/// Ends a restore whose plan nobody has applied for long, so that nothing is kept for it any more.
+async fn give_up_old_plan(leading: &Leading, restore: &Restore) -> Result<(), Halt> {
+    let lifetime = leading.parts.config.restore.plan_lifetime;
+    let now = leading.parts.clock.now();
+    if restore.expires_at(lifetime).is_none_or(|expires| now < expires) {
+        return Ok(());
+    }
+    let message = format!(
+        "Nobody applied the plan within {}, so it was given up, and nothing was changed. Ask for the restore again.",
+        humantime::format_duration(lifetime)
+    );
+    leading.check()?;
+    let restores = &leading.parts.store.restores;
+    match restores.expire(&leading.leadership, &restore.id, &Cause::new("plan_expired", message), now).await {
+        Ok(()) => info!(restore.id = %restore.id, "the plan was given up"),
+        // Somebody has asked to apply it in the same moment.
+        Err(StoreError::Stale) => {}
+        Err(error) => return Err(error.into()),
     }
     Ok(())
 }
@@ -113,7 +138,8 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
         let comparing = Box::pin(Changes::again(sides));
         unless_cancelled(leading, &restore, comparing).await??
     };
-    Applier { leading, restore: &restore, changes: &changes }.apply(restore.progress.clone()).await?;
+    let applier = Applier { leading, restore: &restore, changes: &changes };
+    Box::pin(applier.apply(restore.progress.clone())).await?;
     leading.check()?;
     let now = leading.parts.clock.now();
     store.restores.finish(&leading.leadership, &restore.id, RestoreState::Complete, None, now).await?;
@@ -138,14 +164,15 @@ async fn open(leading: &Leading, restore: &mut Restore) -> Result<Sides, Halt> {
 async fn make_plan(leading: &Leading, restore: &Restore, sides: &Sides) -> Result<(Plan, Changes), Halt> {
     let parts = &leading.parts;
     let mut sides = sides.clone();
+    let mut noted = 0;
     if restore.request.into.is_some() {
-        let all = Changes::again(sides.clone()).await?;
-        let total = elsewhere::keep(leading, restore, &all).await?;
+        noted = noted::keep(leading, restore, &sides).await?;
         let (repository, targets, past) = (&leading.repository, &parts.targets, &parts.past);
         let reads = Reads { store: &parts.store, repository, targets, past };
-        sides.renumber = Some(reads.renumber(restore, total));
+        sides.renumber = Some(reads.renumber(restore, noted));
     }
     let (mut plan, held) = plan(&sides, parts.clock.now()).await?;
+    plan.noted = noted;
     let changes = Changes::new(sides, held);
     if restore.request.into.is_none() && plan.creates > 0 {
         plan.conflicts += elsewhere::count(leading, &changes).await?;

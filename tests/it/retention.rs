@@ -42,7 +42,7 @@ async fn listed(stack: &Stack) -> Vec<String> {
 }
 
 /// The objects on one target, as paths below it.
-fn objects(stack: &Stack, target: &str) -> BTreeSet<String> {
+pub(crate) fn objects(stack: &Stack, target: &str) -> BTreeSet<String> {
     let root = stack.folder.path().join("targets").join(target);
     let (mut found, mut open) = (BTreeSet::new(), vec![root.clone()]);
     while let Some(next) = open.pop() {

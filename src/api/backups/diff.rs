@@ -20,7 +20,7 @@ use crate::api::users::wire::UserView;
 use crate::api::wire::PlaceView;
 use crate::app::App;
 use crate::backup::past::PastPoint;
-use crate::backup::plan::Comparison;
+use crate::backup::plan::changes;
 use crate::backup::sides::Sides;
 use crate::domain::backup::Backup;
 use crate::domain::history::Sequence;
@@ -116,14 +116,8 @@ pub(in crate::api) async fn diff_backup(
     let request = RestoreRequest::everything(RestoreSource::Backup(id));
     let sides = Sides::of(now, then, request, backup.department);
     // From the backup to the other side, as if the other side were to be restored over it.
-    let comparing = Comparison::open(&sides, after.as_ref()).await;
-    let mut comparison = comparing.map_err(|error| unreadable(error.into()))?;
-    let mut changes = Vec::new();
-    while changes.len() < page.read_limit()
-        && let Some(change) = comparison.next_change().await.map_err(|error| unreadable(error.into()))?
-    {
-        changes.push(change);
-    }
+    let found = changes(&sides, after.as_ref(), page.read_limit()).await;
+    let mut changes = found.map_err(|error| unreadable(error.into()))?;
     let until = other.point.sequence.0;
     let next_cursor = page.cut(&app.auth, &mut changes, |change| (until, change.user_id.to_string()));
     let items = changes.iter().map(view).collect();

@@ -15,6 +15,7 @@ use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
 use crate::domain::backup::{Backup, BackupState, Wish};
 use crate::domain::ids::{BackupId, TargetName};
+use crate::domain::retention::Pin;
 use crate::domain::token::{Caller, Scope};
 use crate::store::StoreError;
 
@@ -124,8 +125,13 @@ async fn refuse_needed(app: &App, backup: &Backup) -> Result<(), Problem> {
     }
     let department = app.store.departments.get(&backup.department).await?;
     let retention = department.map(|department| department.policy.retention).unwrap_or_default();
-    if let Some(restore) = app.store.kept.pin_of(&backup.id, &retention, app.clock.now()).await? {
-        let detail = format!("The restore {restore} needs this backup. Wait until it has ended, or cancel it.");
+    let undo = retention.undo_lifetime(app.config.restore.undo_lifetime);
+    let pin = app.store.kept.pin_of((&backup.department, &backup.id), undo, app.clock.now()).await?;
+    if let Some(Pin { restore, until }) = pin {
+        let detail = until.map_or_else(
+            || format!("The restore {restore} needs this backup. Wait until it has ended, or cancel it."),
+            |until| format!("The undo of the restore {restore} needs this backup until {until}."),
+        );
         return refuse("backup_pinned", detail);
     }
     Ok(())

@@ -8,16 +8,16 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::load;
 use super::put::read_duration;
 use super::wire::in_units;
+use crate::api::auth::require;
 use crate::api::cursor;
 use crate::api::extract::{Path, Query, not_null};
 use crate::api::pages::PageRequest;
 use crate::api::problem::{FieldProblem, Problem, Problems};
 use crate::app::App;
 use crate::domain::ids::DepartmentName;
-use crate::domain::retention::{Decision, Reason, Retention, plan};
+use crate::domain::retention::{Decision, Reason, Retention, plan, plan_of_deleted};
 use crate::domain::text::Invalid;
 use crate::domain::token::Scope;
 use crate::store::kept::Points;
@@ -134,12 +134,15 @@ pub struct DecisionView {
     /// `keep` or `drop`.
     #[schema(example = "keep")]
     pub decision: &'static str,
-    /// Every reason: newest, within, `begins_window`, last, hourly, daily, weekly, monthly, yearly, held, pinned; for a drop
-    /// requested or expired.
+    /// Every reason: newest, within, `begins_window`, last, hourly, daily, weekly, monthly, yearly, held, pinned (an open
+    /// restore reads it), undo (the safety backup of a restore that can still be undone); for a drop requested or expired.
     #[schema(example = json!(["within", "hourly"]))]
     pub reasons: Vec<&'static str>,
     /// The restore that needs it.
     pub pinned_by: Option<String>,
+    /// Until when that restore can be undone, `restore.undo_lifetime` and `keep_within` after its end; null while it is open.
+    #[schema(format = DateTime)]
+    pub pinned_until: Option<String>,
 }
 
 impl From<Decision> for DecisionView {
@@ -152,7 +155,8 @@ impl From<Decision> for DecisionView {
             taken_at: point.taken_at.to_string(),
             decision: if decision.keep { "keep" } else { "drop" },
             reasons: decision.reasons.iter().map(word).collect(),
-            pinned_by: point.pinned_by.map(|restore| restore.to_string()),
+            pinned_until: point.pinned_by.as_ref().and_then(|pin| pin.until).map(|until| until.to_string()),
+            pinned_by: point.pinned_by.map(|pin| pin.restore.to_string()),
         }
     }
 }
@@ -170,6 +174,7 @@ fn word(reason: &Reason) -> &'static str {
         Reason::Yearly => "yearly",
         Reason::Held => "held",
         Reason::Pinned(_) => "pinned",
+        Reason::Undo(_) => "undo",
         Reason::Requested => "requested",
         Reason::Expired => "expired",
     }
@@ -183,6 +188,10 @@ pub struct RetentionPlanView {
     /// The present time of the department, which the plan counts from.
     #[schema(format = DateTime)]
     pub now: String,
+    /// Null unless the department was deleted. Until then everything of it stays; from then on nothing stays for being the
+    /// newest or one of the last, counts cover so many hours, days, … up to now, and when nothing stays all of it goes.
+    #[schema(format = DateTime)]
+    pub ends_from: Option<String>,
     /// Complete backups that stay.
     pub kept: usize,
     /// Complete backups that are dropped.
@@ -209,7 +218,8 @@ pub struct RetentionQuery {
 
 /// Shows what retention keeps and drops.
 ///
-/// A dry run: the leader carries out the same plan after each backup. Each backup comes with every reason.
+/// A dry run: the leader carries out the same plan after each backup. Each backup comes with every reason. A deleted
+/// department shows its plan as long as anything of it is there.
 #[utoipa::path(get, path = "/departments/{department}/retention", operation_id = "getRetention", tag = "departments",
     params(("department" = String, Path, description = "Name of the department."), RetentionQuery),
     responses((status = 200, description = "The plan; `Link` names the next page.", body = RetentionPlanView), Problems))]
@@ -220,13 +230,17 @@ pub(in crate::api) async fn get_retention(
     uri: Uri,
     Query(query): Query<RetentionQuery>,
 ) -> Result<Response, Problem> {
-    let department = load(&app, &caller, Scope::DepartmentsRead, &name).await?;
+    require(&caller, Scope::DepartmentsRead, &name, "department")?;
+    let department = app.store.departments.get(&name).await?.ok_or_else(|| Problem::not_found("department"))?;
     let print = cursor::fingerprint("retention", &name);
     let page: PageRequest<(i64, i64, String)> =
         PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
     let keep = &department.policy.retention;
-    let Points { points, now, .. } = app.store.kept.points(&name, keep, app.clock.now()).await?;
-    let plan = plan(keep, points, now);
+    let undo = keep.undo_lifetime(app.config.restore.undo_lifetime);
+    let Points { points, now, .. } = app.store.kept.points(&name, undo, app.clock.now()).await?;
+    let ends_from = department.ends_from(app.config.backup.deleted_lifetime);
+    let ends = ends_from.is_some_and(|from| from <= now);
+    let plan = if ends { plan_of_deleted(keep, points, now) } else { plan(keep, points, now) };
     let dropped = plan.dropped().count();
     let kept = plan.decisions.len() - dropped;
     let key = |decision: &Decision| {
@@ -241,6 +255,14 @@ pub(in crate::api) async fn get_retention(
     decisions.truncate(page.read_limit());
     let next_cursor = page.cut(&app.auth, &mut decisions, key);
     let items = decisions.into_iter().map(Into::into).collect();
-    let view = RetentionPlanView { policy: keep.into(), now: now.to_string(), kept, dropped, items, next_cursor };
+    let view = RetentionPlanView {
+        policy: keep.into(),
+        now: now.to_string(),
+        ends_from: ends_from.map(|from| from.to_string()),
+        kept,
+        dropped,
+        items,
+        next_cursor,
+    };
     Ok(page.respond(&view, view.next_cursor.as_deref()))
 }

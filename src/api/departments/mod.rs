@@ -93,7 +93,9 @@ pub(super) async fn get_department(
 
 /// Deletes a department without users.
 ///
-/// Its backups stay, and its history goes on where it ended when it is made again.
+/// Its history goes on where it ended when it is made again. All of it stays for `backup.deleted_lifetime` and `keep_within`;
+/// then backups go as its policy drops them, and with the last one everything of it, from every target. What keeps it is
+/// shown by its retention plan.
 #[utoipa::path(delete, path = "/departments/{department}", operation_id = "deleteDepartment", tag = "departments",
     params(("department" = String, Path, description = "Name of the department."),
         ("If-Match" = Option<String>, Header, description = "Delete only the version with this `ETag`.")),

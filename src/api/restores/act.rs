@@ -10,13 +10,14 @@ use crate::api::extract::{IfMatch, Path, Tags};
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
 use crate::domain::ids::RestoreId;
-use crate::domain::restore::RestoreState;
+use crate::domain::restore::{Restore, RestoreState};
 use crate::domain::token::{Caller, Scope};
 use crate::store::StoreError;
 
 /// Applies a planned restore.
 ///
-/// `If-Match` has to carry the plan's `ETag`, so that what is applied is what was looked at.
+/// `If-Match` has to carry the plan's `ETag`, so that what is applied is what was looked at. A plan that nobody applies
+/// until `expires_at` is given up; after that this answers 409 `plan_expired`.
 #[utoipa::path(post, path = "/restores/{restore_id}/apply", operation_id = "applyRestore", tag = "restores",
     params(("restore_id" = String, Path, description = "Id of the restore."),
         ("If-Match" = String, Header, description = "The plan's `ETag`."),
@@ -37,7 +38,7 @@ pub(in crate::api) async fn apply_restore(
         return Err(Problem::new(Kind::PreconditionRequired, detail));
     };
     let Some(plan) = restore.plan.as_ref().filter(|_| restore.state == RestoreState::Planned) else {
-        return Err(not_planned());
+        return Err(not_planned(&restore));
     };
     guard.check(&plan.hash)?;
     match app.store.restores.request_apply(&id, &plan.hash).await {
@@ -45,7 +46,7 @@ pub(in crate::api) async fn apply_restore(
         Err(StoreError::Stale) => {
             let now = read(&app, &id).await?;
             let applicable = now.state == RestoreState::Planned && !now.cancel_requested;
-            return Err(if applicable { Problem::stale() } else { not_planned() });
+            return Err(if applicable { Problem::stale() } else { not_planned(&now) });
         }
         Err(error) => return Err(error.into()),
     }
@@ -53,7 +54,10 @@ pub(in crate::api) async fn apply_restore(
     answer(&app, read(&app, &id).await?, &headers).await
 }
 
-fn not_planned() -> Problem {
+fn not_planned(restore: &Restore) -> Problem {
+    if let Some(cause) = restore.cause.as_ref().filter(|cause| cause.code == "plan_expired") {
+        return Problem::new(Kind::Conflict, cause.message.clone()).code("plan_expired");
+    }
     Problem::new(Kind::Conflict, "Only a restore in state `planned` can be applied.").code("not_planned")
 }
 

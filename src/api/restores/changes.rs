@@ -58,11 +58,11 @@ pub(in crate::api) async fn list_changes(
     let reads = Reads { store: &app.store, repository, targets: &app.targets, past: &app.past };
     let sides = reads.sides(&restore).await.map_err(unreadable)?;
     let after = page.after.as_deref().and_then(|after| after.parse::<UserId>().ok());
-    let found = plan::changes_page(&sides, after.as_ref(), page.read_limit()).await;
+    let found = plan::changes(&sides, after.as_ref(), page.read_limit()).await;
     let mut changes = found.map_err(unreadable)?;
-    let next_cursor = page
-        .cut(&app.auth, &mut changes, |change| change.renumbered_from.as_ref().unwrap_or(&change.user_id).to_string());
-    let view = ChangePage { items: changes.into_iter().map(sample_view).collect(), next_cursor };
+    let next_cursor = page.cut(&app.auth, &mut changes, |change| change.key().to_string());
+    let items = changes.iter().map(|change| sample_view(plan::describe(change, &sides.request)));
+    let view = ChangePage { items: items.collect(), next_cursor };
     Ok(page.respond(&view, view.next_cursor.as_deref()))
 }
 

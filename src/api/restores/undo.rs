@@ -56,14 +56,14 @@ pub(in crate::api) async fn undo_restore(
 
 /// What the records were before is read from the backup that was taken then, which retention drops one day.
 async fn still_undoable(app: &App, undone: &Restore) -> Result<(), Problem> {
-    let Some(id) = &undone.safety_backup_id else { return Ok(()) };
+    let Some(id) = undone.safety_backup_id.as_ref().filter(|_| undone.progress.batches > 0) else { return Ok(()) };
     let safety = app.store.backups.get(id).await?;
     if !undone.state.is_final() || safety.is_some_and(|backup| backup.state == BackupState::Complete) {
         return Ok(());
     }
     let detail = format!(
-        "The backup {id}, which was taken before the restore, is gone: retention keeps it for keep_within of the \
-         department's policy. Restore from a backup or a moment instead."
+        "The backup {id}, which was taken before the restore, is gone: it is kept for keep_within of the department's \
+         policy, at least for restore.undo_lifetime. Restore from a backup or a moment instead."
     );
     Err(Problem::new(Kind::Conflict, detail).code("undo_expired"))
 }

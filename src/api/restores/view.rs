@@ -53,6 +53,9 @@ fn from_view(source: &RestoreSource) -> RestoreFromView {
 
 /// From a stored restore to what is shown of it.
 pub(in crate::api) fn view(app: &App, restore: Restore) -> RestoreView {
+    let lifetimes = &app.config.restore;
+    let expires_at = restore.expires_at(lifetimes.plan_lifetime);
+    let undo_until = restore.undo_until(lifetimes.undo_lifetime);
     let waits = restore.state == RestoreState::Queued && restore.cause.is_none();
     let cause = if waits { waiting_cause(app, &restore.department) } else { restore.cause };
     let request = restore.request;
@@ -76,6 +79,8 @@ pub(in crate::api) fn view(app: &App, restore: Restore) -> RestoreView {
         requested_by: restore.requested_by,
         requested_at: restore.requested_at.to_string(),
         safety_backup_id: restore.safety_backup_id.map(|id| id.to_string()),
+        expires_at: expires_at.map(|time| time.to_string()),
+        undo_until: undo_until.map(|time| time.to_string()),
         undone_by: restore.undone_by.map(|id| id.to_string()),
         plan: restore.plan.map(plan_view),
         progress: RestoreProgressView {

@@ -30,11 +30,14 @@ pub struct RestoreRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub(super) mode: Option<RestoreModeView>,
-    /// Which password hash wins. Default `keep`: the live one.
+    /// Which password hash wins. Default `keep`: the live one. Of a user without a live record, the one that was last known:
+    /// by the history of the recovery window, and before that by the backups that retention has kept since the point; what
+    /// came and went between two of those is not known. With `into`, the user is looked for where it lives now, and what
+    /// the histories of both departments last knew counts; the histories of other departments are not asked.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub(super) credentials: Option<CredentialsView>,
-    /// Whether users are locked afterwards. Default `keep`.
+    /// Whether users are locked afterwards. Default `keep`: as they are now, or were last known; see `credentials`.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub(super) locked: Option<LockedView>,
@@ -199,6 +202,13 @@ pub struct RestoreView {
     pub requested_at: String,
     /// The backup taken before anything is changed.
     pub safety_backup_id: Option<String>,
+    /// The plan is given up then unless it is applied (`restore.plan_lifetime`): the restore ends as `cancelled` with the
+    /// cause `plan_expired`. Null in every state but `planned`.
+    #[schema(format = DateTime)]
+    pub expires_at: Option<String>,
+    /// Until then, at least, it can be undone (`restore.undo_lifetime` and `keep_within` after its end); null before it ends.
+    #[schema(format = DateTime)]
+    pub undo_until: Option<String>,
     /// The restore that takes back what this one wrote; null where nobody asked for that.
     pub undone_by: Option<String>,
     /// What it would change, or changes; null until it is computed.

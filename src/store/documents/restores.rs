@@ -124,6 +124,7 @@ pub(in crate::store) fn plan_document(plan: &Plan) -> Document {
         "unchanged": long(plan.unchanged),
         "security_kept": long(plan.security_kept),
         "renumbered": long(plan.renumbered),
+        "noted": long(plan.noted),
         "conflicts": long(plan.conflicts),
         "missing_users": plan.missing_users.iter().map(UserId::to_string).collect::<Vec<_>>(),
         "hash": &plan.hash,
@@ -191,6 +192,7 @@ fn read_plan(fields: &Fields<'_>) -> Result<Plan, StoreError> {
         unchanged: fields.count("unchanged")?,
         security_kept: fields.count("security_kept")?,
         renumbered: fields.opt("renumbered", Fields::count)?.unwrap_or(0),
+        noted: fields.opt("noted", Fields::count)?.unwrap_or(0),
         conflicts: fields.opt("conflicts", Fields::count)?.unwrap_or(0),
         missing_users: fields
             .opt("missing_users", |fields, field| fields.texts(field, |text| text.parse().ok()))?

@@ -152,6 +152,7 @@ async fn a_restore_goes_from_queued_to_complete() {
         security_kept: 5,
         conflicts: 6,
         renumbered: 7,
+        noted: 9,
         missing_users: vec!["u9".parse().unwrap()],
         hash: "h".to_owned(),
         samples: Vec::new(),

@@ -1,0 +1,65 @@
+//! Holds on backups, and wishes to delete them. No leader writes: any replica may, and they count at once.
+
+use mongodb::bson::{Document, doc};
+
+use super::StoreError;
+use super::documents::backups::wish_document;
+use super::error::{read, write};
+use super::kept::{Kept, names};
+use crate::domain::backup::Wish;
+use crate::domain::ids::{BackupId, DepartmentName, TargetName};
+
+impl Kept {
+    /// Holds a complete backup against retention. No leader write: it counts at once.
+    ///
+    /// # Errors
+    /// `Stale` when it is not complete, is held already, or somebody asked to delete it.
+    pub async fn hold(&self, id: &BackupId, wish: &Wish, targets: &[TargetName]) -> Result<(), StoreError> {
+        let absent = doc! { "$exists": false };
+        let filter = doc! { "_id.id": id.as_str(), "state": "complete", "held": &absent, "unwanted": &absent };
+        let set = doc! { "held": wish_document(wish), "untold": names(targets) };
+        self.change(filter, doc! { "$set": set, "$inc": { "revision": 1_i64 } }).await
+    }
+
+    /// Releases a held backup. No leader write.
+    ///
+    /// # Errors
+    /// `Stale` when nobody holds it.
+    pub async fn release(&self, id: &BackupId, targets: &[TargetName]) -> Result<(), StoreError> {
+        let filter = doc! { "_id.id": id.as_str(), "state": "complete", "held": { "$exists": true } };
+        let update = doc! {
+            "$unset": { "held": "" },
+            "$set": { "untold": names(targets) },
+            "$inc": { "revision": 1_i64 },
+        };
+        self.change(filter, update).await
+    }
+
+    /// Records the wish to delete an ended backup. No leader write.
+    ///
+    /// # Errors
+    /// `Stale` when it is held, or has not ended.
+    pub async fn request_delete(&self, id: &BackupId, wish: &Wish) -> Result<(), StoreError> {
+        let ended = doc! { "$in": ["complete", "failed", "cancelled"] };
+        let filter = doc! { "_id.id": id.as_str(), "state": ended, "held": { "$exists": false } };
+        self.change(filter, doc! { "$set": { "unwanted": wish_document(wish) } }).await
+    }
+
+    async fn change(&self, filter: Document, update: Document) -> Result<(), StoreError> {
+        let done = write(self.backups.update_one(filter, update)).await?;
+        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
+    }
+
+    /// Whether somebody asked to delete a backup of the department that is not deleted yet.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn any_unwanted(&self, department: &DepartmentName) -> Result<bool, StoreError> {
+        let filter = doc! {
+            "_id.department": department.as_str(),
+            "unwanted.at": { "$exists": true },
+            "state": { "$ne": "deleted" },
+        };
+        Ok(read(self.backups.find_one(filter)).await?.is_some())
+    }
+}
