@@ -8,6 +8,7 @@ pub mod error;
 pub mod layout;
 mod listing;
 mod look;
+mod root;
 pub mod target;
 mod unfinished;
 

@@ -4,7 +4,6 @@
 //! `IN_FLIGHT_MAX` threads, and the callers still hear `Timeout` in time.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::error::{TargetError, state_name};
 use super::layout::ObjectPath;
+use super::root::Root;
 use crate::config::targets::TargetConfig;
 use crate::domain::cause::Cause;
 use crate::domain::clock::Clock;
@@ -34,7 +34,7 @@ pub struct Target {
     name: TargetName,
     pub(super) store: Arc<dyn ObjectStore>,
     /// The directory of a file target; it must be there before anything is done in it.
-    pub(super) root: Option<PathBuf>,
+    pub(super) root: Option<Arc<Root>>,
     timeout: Duration,
     permits: Arc<Semaphore>,
     clock: Clock,
@@ -64,7 +64,7 @@ impl Target {
                 let _ = std::fs::create_dir(&root);
                 let prefix = Path::from_absolute_path(&root)
                     .map_err(|_| refuse("the directory has a name that cannot be used".to_owned()))?;
-                (Arc::new(PrefixStore::new(LocalFileSystem::new().with_fsync(true), prefix)), Some(root))
+                (Arc::new(PrefixStore::new(LocalFileSystem::new().with_fsync(true), prefix)), Some(Arc::new(Root::open(root))))
             }
             other => return Err(refuse(format!("`{other}` URLs are not supported; use file:///absolute/directory"))),
         };
@@ -106,7 +106,10 @@ impl Target {
     pub async fn put(&self, path: &ObjectPath, bytes: Bytes) -> Result<(), TargetError> {
         match self.write(path, bytes.clone(), PutMode::Create).await {
             Err(TargetError::Differs { target, path: text }) => {
-                if self.get(path).await? == bytes {
+                // A read that stands for a write, so the directory has to be the right one.
+                let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
+                let reading = async move { store.get(&at).await?.bytes().await };
+                if self.run(Act::Write, path.as_str(), reading).await? == bytes {
                     Ok(())
                 } else {
                     Err(TargetError::Differs { target, path: text })
@@ -126,12 +129,8 @@ impl Target {
 
     async fn write(&self, path: &ObjectPath, bytes: Bytes, mode: PutMode) -> Result<(), TargetError> {
         let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
-        self.run(
-            Act::Write,
-            path.as_str(),
-            async move { store.put_opts(&at, bytes.into(), mode.into()).await.map(|_| ()) },
-        )
-        .await
+        let writing = async move { store.put_opts(&at, bytes.into(), mode.into()).await.map(|_| ()) };
+        self.run(Act::Write, path.as_str(), writing).await
     }
 
     /// Reads a whole object.
@@ -184,18 +183,19 @@ impl Target {
         if self.locked().state == TargetState::Foreign {
             return Err(self.failed(TargetState::Foreign, "it holds another repository".to_owned()));
         }
-        let (permits, root) = (Arc::clone(&self.permits), self.root.clone());
+        let (permits, root, object) = (Arc::clone(&self.permits), self.root.clone(), path.to_owned());
         let guarded = async move {
             let permit = permits.acquire_owned().await.map_err(|_| "the target is closed".to_owned())?;
             let task = tokio::spawn(async move {
                 let _held_until_it_ends = permit;
-                if let Some(root) = root {
-                    let there = tokio::fs::metadata(&root).await.is_ok_and(|meta| meta.is_dir());
-                    if !there {
-                        return Err("its directory is not there".to_owned());
-                    }
+                if let Some(root) = &root {
+                    root.check(act, &object).await?;
                 }
-                Ok(operation.await)
+                let done = operation.await;
+                if let Some(root) = root.filter(|_| act == Act::Write && done.is_ok()) {
+                    root.check(act, &object).await?;
+                }
+                Ok(done)
             });
             task.await.unwrap_or_else(|_| Err("the operation was broken off".to_owned()))
         };
@@ -310,6 +310,7 @@ mod tests {
         assert_eq!(target.status().state, TargetState::Down);
         assert!(!root.exists());
         std::fs::create_dir(&root).unwrap();
+        target.admit().await.unwrap();
         target.put(&path("a/b"), Bytes::from_static(b"x")).await.unwrap();
         assert_eq!(target.status().state, TargetState::Ok);
     }
