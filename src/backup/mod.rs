@@ -16,6 +16,7 @@ pub mod journal_read;
 pub mod known;
 #[cfg(test)]
 mod known_tests;
+mod listing;
 pub mod manifest;
 mod marker;
 mod merge;
@@ -28,6 +29,7 @@ pub mod plan;
 #[cfg(test)]
 mod plan_tests;
 pub mod prune;
+mod read_ahead;
 mod read_back;
 pub mod record;
 pub mod renumber;

@@ -105,6 +105,11 @@ impl Targets {
         Self { list: Arc::new([Arc::clone(target)]), quorum: 1 }
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(list: Vec<Target>, quorum: usize) -> Self {
+        Self { list: list.into_iter().map(Arc::new).collect(), quorum }
+    }
+
     /// Number of targets.
     pub fn len(&self) -> usize {
         self.list.len()

@@ -150,9 +150,7 @@ impl Target {
 
 fn identity(path: &Path) -> Result<Identity, String> {
     match std::fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => {
-            Ok(Identity { device: meta.dev(), inode: meta.ino(), born: meta.created().ok() })
-        }
+        Ok(meta) if meta.is_dir() => Ok(Identity { device: meta.dev(), inode: meta.ino(), born: meta.created().ok() }),
         _ => Err("its directory is not there".to_owned()),
     }
 }
