@@ -35,14 +35,14 @@ pub async fn seal(repository: &Repository, segment: Segment) -> Result<(ObjectPa
 /// `QuorumNotReached`.
 pub async fn write(
     targets: &Targets,
-    is_level: impl Fn(&TargetName) -> bool,
+    is_level: impl Fn(&Target) -> bool,
     path: &ObjectPath,
     sealed: &Bytes,
 ) -> Result<Vec<TargetName>, BackupError> {
     let mut puts = JoinSet::new();
     for (index, target) in targets.iter().enumerate() {
         let (target, path, sealed) = (target.clone(), path.clone(), sealed.clone());
-        let level = is_level(target.name());
+        let level = is_level(&target);
         puts.spawn(async move {
             let put = if level {
                 target.put(&path, sealed).await.map_err(Into::into)
@@ -102,6 +102,29 @@ pub async fn verify_backup(place: JournalPlace, content: &BackupContent) -> Resu
     let base = Snapshot::open(&place.repository, &place.targets, &path).await?;
     let to = Point::from(content);
     read_through(place, base.manifest().point(), to).await
+}
+
+/// Whether a target has a segment with a change, in any of the timelines.
+///
+/// # Errors
+/// When the target fails.
+pub async fn holds(
+    target: &Target,
+    department: &DepartmentName,
+    timelines: RangeInclusive<i64>,
+    change: Sequence,
+) -> Result<bool, BackupError> {
+    // Twice: what is merged while it is listed may be in neither name.
+    for _ in 0..2 {
+        for timeline in timelines.clone().rev().map(Timeline) {
+            let names = target.list(&ObjectPath::journal_folder(department, timeline)).await?;
+            let mut ranges = names.iter().filter_map(ObjectPath::segment_range);
+            if ranges.any(|(first, last)| first <= change && change <= last) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Brings a target every segment that it lacks, from the others.

@@ -3,7 +3,7 @@
 //! Rule: segments may overlap; whatever does not continue the chain is passed over, and a change that no segment gives is
 //! an error, never a silent end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::domain::backup::BackupContent;
 use crate::domain::history::{Chain, Position, Sequence, Timeline};
@@ -12,6 +12,8 @@ use crate::targets::Targets;
 use crate::targets::layout::ObjectPath;
 
 use super::chain::Numbered;
+use super::listing::Listing;
+use super::read_ahead::{AHEAD_MAX, ReadAhead};
 use super::segment::OpenedSegment;
 use super::{BackupError, Repository};
 
@@ -65,7 +67,10 @@ impl JournalPlace {
 #[derive(Debug)]
 pub struct JournalReader {
     place: JournalPlace,
-    names: BTreeSet<(Sequence, Sequence, ObjectPath)>,
+    names: Listing,
+    /// Segments that are of no use: no copy is good, or they are of another history.
+    useless: HashSet<ObjectPath>,
+    ahead: ReadAhead,
     at: Point,
     through: Point,
     way: BTreeMap<Sequence, Chain>,
@@ -78,12 +83,13 @@ impl JournalReader {
     /// When no target can be listed.
     pub async fn open(place: JournalPlace, from: Point, through: Point) -> Result<Self, BackupError> {
         let folder = ObjectPath::journal_folder(&place.department, place.timeline);
-        let mut names = BTreeSet::new();
+        let mut names = Listing::default();
         if from.sequence < through.sequence {
             let found = place.targets.list(&folder).await?;
-            names.extend(found.into_iter().filter_map(|path| in_range(path, from, through)));
+            names = Listing::of(found.into_iter().filter(|path| is_in_range(path, from, through)));
         }
-        Ok(Self { place, names, at: from, through, way: BTreeMap::new() })
+        let (useless, ahead, way) = (HashSet::new(), ReadAhead::default(), BTreeMap::new());
+        Ok(Self { place, names, useless, ahead, at: from, through, way })
     }
 
     /// Reads by the history that passes these points, where several lie beside each other.
@@ -106,31 +112,20 @@ impl JournalReader {
         if self.at.sequence >= self.through.sequence {
             return if self.at == self.through { Ok(None) } else { Err(self.broken("another chain leads there")) };
         }
-        let next = Sequence(self.at.sequence.0 + 1);
-        let mut candidates: Vec<_> =
-            self.names.iter().filter(|(first, last, _)| *first <= next && next <= *last).cloned().collect();
-        candidates.sort_by_key(|(_, last, _)| std::cmp::Reverse(*last));
-        for (.., path) in candidates {
-            let Some(segment) = self.read(&path).await else { continue };
-            if let Some(changes) = self.continued_by(segment) {
-                self.names.retain(|(_, last, _)| *last > self.at.sequence);
+        for path in self.names.holding(Sequence(self.at.sequence.0 + 1)) {
+            if self.useless.contains(&path) {
+                continue;
+            }
+            let useful = |path: &ObjectPath| !self.useless.contains(path);
+            let expected = self.names.ahead(self.at.sequence, self.through.sequence, AHEAD_MAX, useful);
+            self.ahead.expect(&self.place, &expected);
+            let segment = self.ahead.take(&self.place, &path).await;
+            if let Some(changes) = segment.and_then(|segment| self.continued_by(segment)) {
                 return Ok(Some(changes));
             }
+            self.useless.insert(path);
         }
         Err(self.broken("no target has the next change"))
-    }
-
-    /// The segment from the first target whose copy is good; opened on a blocking thread, for it takes a while.
-    async fn read(&self, path: &ObjectPath) -> Option<OpenedSegment> {
-        for target in self.place.targets.by_health() {
-            let Ok(sealed) = target.get(path).await else { continue };
-            let (place, path) = (self.place.clone(), path.clone());
-            let open = move || place.repository.open_segment(&place.department, place.timeline, &path, &sealed);
-            if let Ok(segment) = self.place.repository.busy(open).await {
-                return Some(segment);
-            }
-        }
-        None
     }
 
     /// The changes of a segment after this point, if it continues the chain; those up to the last point of the way, where
@@ -167,7 +162,6 @@ impl JournalReader {
     }
 }
 
-fn in_range(path: ObjectPath, from: Point, through: Point) -> Option<(Sequence, Sequence, ObjectPath)> {
-    let (first, last) = path.segment_range()?;
-    (last > from.sequence && first <= through.sequence).then_some((first, last, path))
+fn is_in_range(path: &ObjectPath, from: Point, through: Point) -> bool {
+    path.segment_range().is_some_and(|(first, last)| last > from.sequence && first <= through.sequence)
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::epoch::Epoch;
 use crate::domain::history::{Head, Sequence};
-use crate::domain::ids::TargetName;
+use crate::targets::Target;
 use crate::targets::layout::ObjectPath;
 
 use super::BackupError;
@@ -127,7 +127,7 @@ pub async fn merged(
 pub async fn write(place: &JournalPlace, head: &Head, segment: Segment) -> Result<ObjectPath, BackupError> {
     let last = segment.last;
     let (path, sealed) = journal::seal(&place.repository, segment).await?;
-    let level = |name: &TargetName| head.journal_through(name).is_some_and(|through| through >= last);
+    let level = |target: &Target| head.journal_through(target.name()).is_some_and(|through| through >= last);
     let took = journal::write(&place.targets, level, &path, &sealed).await?;
     let read_back = place.targets.iter().map(|target| {
         let (took, path) = (&took, &path);

@@ -158,6 +158,7 @@ impl Repository {
     pub async fn admit(&self, target: &Target) -> Result<(), BackupError> {
         let marker = marker::format(&self.inner.id, &self.inner.recipients)?;
         let key = self.inner.sealed_secret.clone();
+        target.admit().await?;
         let found_marker = get_or_put(target, &ObjectPath::repository(), marker).await?;
         match marker::read(&found_marker) {
             Err(reason) => return Err(make_foreign(target, &format!("its rollkeeper.json {reason}"))),
@@ -172,6 +173,7 @@ impl Repository {
         if !same_secret {
             return Err(make_foreign(target, "its rollkeeper.key does not hold the secret of this repository"));
         }
+        target.set_marked();
         Ok(())
     }
 

@@ -6,13 +6,8 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
-use crate::backup::chain::change_line;
 use crate::backup::journal_read::JournalReader;
-use crate::backup::segment::Segment;
-use crate::backup::testing::{golden_repository, targets, user};
-use crate::domain::clock::Timestamp;
-use crate::domain::epoch::Epoch;
-use crate::domain::history::{Change, Source};
+use crate::backup::testing::{golden_repository, segment, targets};
 use crate::targets::Targets;
 
 /// Changes of each segment.
@@ -29,28 +24,7 @@ struct Journal {
 }
 
 fn sealed(repository: &Repository, department: &str, first: i64, before: Chain) -> (ObjectPath, Bytes, Chain) {
-    let (mut lines, mut chain) = (Vec::new(), before);
-    for n in first..first + EACH {
-        let change = Change::Put(user(u32::try_from(n).unwrap()));
-        let line = change_line(Sequence(n), Timestamp::from_millis(n), &change);
-        chain = repository.chain_after(&chain, &line);
-        lines.extend_from_slice(&line);
-        lines.push(b'\n');
-    }
-    let segment = Segment {
-        department: department.parse().unwrap(),
-        timeline: Timeline(1),
-        first: Sequence(first),
-        last: Sequence(first + EACH - 1),
-        before,
-        after: chain,
-        through: Timestamp::from_millis(first),
-        epoch: Epoch(1),
-        source: Source { replica_set_id: "r".to_owned(), users_uuid: "u".to_owned() },
-        lines,
-    };
-    let (path, bytes) = repository.seal_segment(&segment).unwrap();
-    (path, bytes, chain)
+    segment(repository, department, (first, EACH), before)
 }
 
 async fn journal() -> Journal {

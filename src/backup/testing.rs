@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use secrecy::SecretString;
 
 use crate::config::targets::{TargetConfig, TargetsConfig};
 use crate::domain::clock::{Clock, Timestamp};
+use crate::domain::epoch::Epoch;
+use crate::domain::history::{Chain, Change, Sequence, Source, Timeline};
 use crate::domain::user::{PasswordHash, Rev, User, UserName};
-use crate::targets::Targets;
+use crate::targets::layout::ObjectPath;
+use crate::targets::{Target, Targets};
 
 use super::Repository;
+use super::chain::change_line;
+use super::segment::Segment;
 
 pub(super) fn user(n: u32) -> User {
     User {
@@ -41,4 +47,41 @@ pub(super) fn targets(urls: &[String], quorum: Option<usize>) -> Targets {
         urls.iter().enumerate().map(|(n, url)| TargetConfig { name: format!("t{n}"), url: url.clone() }).collect();
     let config = TargetsConfig { write_quorum: quorum, operation_timeout: Duration::from_secs(5), list };
     Targets::open(&config, &Clock::System).unwrap()
+}
+
+/// A segment of some changes, each of another user, and the chain after it.
+pub(super) fn segment(
+    repository: &Repository,
+    department: &str,
+    (first, count): (i64, i64),
+    before: Chain,
+) -> (ObjectPath, Bytes, Chain) {
+    let (mut lines, mut chain) = (Vec::new(), before);
+    for n in first..first + count {
+        let change = Change::Put(user(u32::try_from(n).unwrap()));
+        let line = change_line(Sequence(n), Timestamp::from_millis(n), &change);
+        chain = repository.chain_after(&chain, &line);
+        lines.extend_from_slice(&line);
+        lines.push(b'\n');
+    }
+    let segment = Segment {
+        department: department.parse().unwrap(),
+        timeline: Timeline(1),
+        first: Sequence(first),
+        last: Sequence(first + count - 1),
+        before,
+        after: chain,
+        through: Timestamp::from_millis(first),
+        epoch: Epoch(1),
+        source: Source { replica_set_id: "r".to_owned(), users_uuid: "u".to_owned() },
+        lines,
+    };
+    let (path, bytes) = repository.seal_segment(&segment).unwrap();
+    (path, bytes, chain)
+}
+
+/// One directory, with a pause before each read.
+pub(super) fn slow_target(folder: &std::path::Path, wait: Duration) -> Targets {
+    let config = TargetConfig { name: "slow".to_owned(), url: format!("file://{}", folder.display()) };
+    Targets::of(vec![Target::open(&config, Duration::from_secs(60), Clock::System).unwrap().slowed(wait)], 1)
 }

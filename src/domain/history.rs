@@ -138,6 +138,8 @@ pub struct Gap {
     pub timeline: Timeline,
     /// The last sequence before the gap.
     pub after: Sequence,
+    /// The last sequence that is not of the history after the gap: higher where another history has used the next numbers.
+    pub goes_on_after: Sequence,
     /// The department's time at that sequence.
     pub time: Timestamp,
     /// When it was found.

@@ -144,6 +144,7 @@ mod tests {
         Gap {
             timeline: Timeline(timeline),
             after: Sequence(after),
+            goes_on_after: Sequence(after),
             time: Timestamp::from_millis(time),
             found_at: Timestamp::from_millis(time),
             cause: "collection_dropped".to_owned(),

@@ -93,7 +93,8 @@ impl Divergences {
     pub async fn rebase(&self, leadership: &Leadership, to: &RebaseTo, now: Timestamp) -> Result<Head, StoreError> {
         let at = cluster_time_now(&self.database).await?;
         let gap = doc! {
-            "timeline": "$timeline", "after": "$sequence", "time": "$time", "found_at": date(now), "cause": "rebased",
+            "timeline": "$timeline", "after": "$sequence", "goes_on_after": to.sequence.0, "time": "$time", "found_at": date(now),
+            "cause": "rebased",
         };
         let update = vec![doc! { "$set": {
             "timeline": to.timeline.0,

@@ -8,6 +8,7 @@ pub mod error;
 pub mod layout;
 mod listing;
 mod look;
+mod root;
 pub mod target;
 mod unfinished;
 
@@ -102,6 +103,11 @@ impl Targets {
     #[must_use]
     pub fn only(&self, target: &Arc<Target>) -> Self {
         Self { list: Arc::new([Arc::clone(target)]), quorum: 1 }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(list: Vec<Target>, quorum: usize) -> Self {
+        Self { list: list.into_iter().map(Arc::new).collect(), quorum }
     }
 
     /// Number of targets.

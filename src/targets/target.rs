@@ -4,7 +4,6 @@
 //! `IN_FLIGHT_MAX` threads, and the callers still hear `Timeout` in time.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::error::{TargetError, state_name};
 use super::layout::ObjectPath;
+use super::root::Root;
 use crate::config::targets::TargetConfig;
 use crate::domain::cause::Cause;
 use crate::domain::clock::Clock;
@@ -26,7 +26,9 @@ use crate::domain::copies::{TargetState, TargetStatus};
 use crate::domain::ids::TargetName;
 
 /// Operations that may be under way on one target.
-const IN_FLIGHT_MAX: usize = 8;
+const IN_FLIGHT_MAX: usize = 16;
+/// How many of them may be reads: whoever reads far ahead leaves room for those who write.
+const READS_MAX: usize = 12;
 
 /// One target.
 #[derive(Debug)]
@@ -34,9 +36,10 @@ pub struct Target {
     name: TargetName,
     pub(super) store: Arc<dyn ObjectStore>,
     /// The directory of a file target; it must be there before anything is done in it.
-    pub(super) root: Option<PathBuf>,
+    pub(super) root: Option<Arc<Root>>,
     timeout: Duration,
     permits: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
     clock: Clock,
     status: Mutex<TargetStatus>,
 }
@@ -50,7 +53,7 @@ pub(super) enum Act {
 
 impl Target {
     /// Opens a target of the configuration; makes its directory where only that is missing.
-    pub(super) fn open(config: &TargetConfig, timeout: Duration, clock: Clock) -> Result<Self, TargetError> {
+    pub(crate) fn open(config: &TargetConfig, timeout: Duration, clock: Clock) -> Result<Self, TargetError> {
         let refuse = |reason: String| TargetError::Config(format!("target `{}`: {reason}", config.name));
         let name: TargetName = config.name.parse().map_err(|invalid| refuse(format!("{invalid}")))?;
         let url = url::Url::parse(&config.url).map_err(|_| refuse("the URL cannot be parsed".to_owned()))?;
@@ -64,13 +67,17 @@ impl Target {
                 let _ = std::fs::create_dir(&root);
                 let prefix = Path::from_absolute_path(&root)
                     .map_err(|_| refuse("the directory has a name that cannot be used".to_owned()))?;
-                (Arc::new(PrefixStore::new(LocalFileSystem::new().with_fsync(true), prefix)), Some(root))
+                (
+                    Arc::new(PrefixStore::new(LocalFileSystem::new().with_fsync(true), prefix)),
+                    Some(Arc::new(Root::open(root))),
+                )
             }
             other => return Err(refuse(format!("`{other}` URLs are not supported; use file:///absolute/directory"))),
         };
         let status = TargetStatus { name: name.clone(), state: TargetState::Ok, cause: None, since: clock.now() };
         let permits = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        Ok(Self { name, store, root, timeout, permits, clock, status: Mutex::new(status) })
+        let reads = Arc::new(Semaphore::new(READS_MAX));
+        Ok(Self { name, store, root, timeout, permits, reads, clock, status: Mutex::new(status) })
     }
 
     /// Its name.
@@ -106,7 +113,10 @@ impl Target {
     pub async fn put(&self, path: &ObjectPath, bytes: Bytes) -> Result<(), TargetError> {
         match self.write(path, bytes.clone(), PutMode::Create).await {
             Err(TargetError::Differs { target, path: text }) => {
-                if self.get(path).await? == bytes {
+                // A read that stands for a write, so the directory has to be the right one.
+                let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
+                let reading = async move { store.get(&at).await?.bytes().await };
+                if self.run(Act::Write, path.as_str(), reading).await? == bytes {
                     Ok(())
                 } else {
                     Err(TargetError::Differs { target, path: text })
@@ -126,12 +136,8 @@ impl Target {
 
     async fn write(&self, path: &ObjectPath, bytes: Bytes, mode: PutMode) -> Result<(), TargetError> {
         let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
-        self.run(
-            Act::Write,
-            path.as_str(),
-            async move { store.put_opts(&at, bytes.into(), mode.into()).await.map(|_| ()) },
-        )
-        .await
+        let writing = async move { store.put_opts(&at, bytes.into(), mode.into()).await.map(|_| ()) };
+        self.run(Act::Write, path.as_str(), writing).await
     }
 
     /// Reads a whole object.
@@ -184,18 +190,25 @@ impl Target {
         if self.locked().state == TargetState::Foreign {
             return Err(self.failed(TargetState::Foreign, "it holds another repository".to_owned()));
         }
-        let (permits, root) = (Arc::clone(&self.permits), self.root.clone());
+        let (permits, root, object) = (Arc::clone(&self.permits), self.root.clone(), path.to_owned());
+        let reads = (act == Act::Read).then(|| Arc::clone(&self.reads));
         let guarded = async move {
-            let permit = permits.acquire_owned().await.map_err(|_| "the target is closed".to_owned())?;
+            let closed = |_| "the target is closed".to_owned();
+            let read = match reads {
+                Some(reads) => Some(reads.acquire_owned().await.map_err(closed)?),
+                None => None,
+            };
+            let permit = permits.acquire_owned().await.map_err(closed)?;
             let task = tokio::spawn(async move {
-                let _held_until_it_ends = permit;
-                if let Some(root) = root {
-                    let there = tokio::fs::metadata(&root).await.is_ok_and(|meta| meta.is_dir());
-                    if !there {
-                        return Err("its directory is not there".to_owned());
-                    }
+                let _held_until_it_ends = (permit, read);
+                if let Some(root) = &root {
+                    root.check(act, &object).await?;
                 }
-                Ok(operation.await)
+                let done = operation.await;
+                if let Some(root) = root.filter(|_| act == Act::Write && done.is_ok()) {
+                    root.check(act, &object).await?;
+                }
+                Ok(done)
             });
             task.await.unwrap_or_else(|_| Err("the operation was broken off".to_owned()))
         };
@@ -268,72 +281,16 @@ fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std:
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(url: &str) -> Target {
-        let config = TargetConfig { name: "one".to_owned(), url: url.to_owned() };
-        Target::open(&config, Duration::from_secs(5), Clock::System).unwrap()
-    }
-
-    fn path(text: &str) -> ObjectPath {
-        ObjectPath::from_stored(text.to_owned())
-    }
-
-    #[tokio::test]
-    async fn an_object_is_written_once_and_never_changed() {
-        let dir = tempfile::tempdir().unwrap();
-        for url in [format!("file://{}", dir.path().join("a b").display()), "memory:///".to_owned()] {
-            let target = target(&url);
-            let at = path("departments/eng/1/chunks/ab");
-            assert_eq!(target.size(&at).await.unwrap(), None);
-            assert!(target.list("departments/eng").await.unwrap().is_empty());
-            target.put(&at, Bytes::from_static(b"one")).await.unwrap();
-            target.put(&at, Bytes::from_static(b"one")).await.unwrap();
-            let other = target.put(&at, Bytes::from_static(b"two")).await;
-            assert!(matches!(other, Err(TargetError::Differs { .. })), "{other:?}");
-            assert_eq!(target.get(&at).await.unwrap(), "one");
-            assert_eq!(target.list("departments/eng").await.unwrap(), vec![at.clone()]);
-            assert_eq!(target.size(&at).await.unwrap(), Some(3));
-            assert!(target.get(&path("none")).await.is_err_and(|error| error.is_not_found()));
-            assert_eq!(target.status().state, TargetState::Ok);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_directory_that_vanished_is_down_and_not_made_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("disk");
-        let target = target(&format!("file://{}", root.display()));
-        std::fs::remove_dir(&root).unwrap();
-        assert!(target.put(&path("a/b"), Bytes::from_static(b"x")).await.is_err());
-        assert_eq!(target.status().state, TargetState::Down);
-        assert!(!root.exists());
-        std::fs::create_dir(&root).unwrap();
-        target.put(&path("a/b"), Bytes::from_static(b"x")).await.unwrap();
-        assert_eq!(target.status().state, TargetState::Ok);
-    }
-
-    #[tokio::test]
-    async fn a_foreign_target_is_neither_read_nor_written() {
-        let target = target("memory:///");
-        target.set_state(TargetState::Foreign, None);
-        let refused = target.get(&path("a")).await;
-        assert!(matches!(refused, Err(TargetError::Failed { state: TargetState::Foreign, .. })));
-        assert_eq!(target.status().state, TargetState::Foreign);
-    }
-
-    #[test]
-    fn the_kind_of_a_failure_says_what_a_person_would_do() {
-        for (code, state) in [
-            (28, TargetState::Full),
-            (122, TargetState::Full),
-            (30, TargetState::ReadOnly),
-            (13, TargetState::ReadOnly),
-            (1, TargetState::ReadOnly),
-            (5, TargetState::Down),
-        ] {
-            assert_eq!(state_of(Act::Write, &std::io::Error::from_raw_os_error(code)), state, "{code}");
-        }
+impl Target {
+    /// The same target with a pause before each read.
+    pub(crate) fn slowed(mut self, wait_get_per_call: Duration) -> Self {
+        use object_store::throttle::{ThrottleConfig, ThrottledStore};
+        let config = ThrottleConfig { wait_get_per_call, ..ThrottleConfig::default() };
+        self.store = Arc::new(ThrottledStore::new(self.store, config));
+        self
     }
 }
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;

@@ -19,7 +19,7 @@ impl Target {
     /// `Failed` or `Timeout`.
     pub async fn remove_unfinished(&self, folder: &str, before: Timestamp) -> Result<usize, TargetError> {
         let Some(root) = &self.root else { return Ok(0) };
-        let place = root.join(folder);
+        let place = root.path().join(folder);
         let removing = async move {
             let walked = tokio::task::spawn_blocking(move || remove_below(place, before)).await;
             let source: Box<dyn std::error::Error + Send + Sync> = match walked {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::{debug, error, warn};
 
+use super::exchanged;
 use super::follower::Run;
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
@@ -19,6 +20,7 @@ use crate::domain::cause::{Cause, chain};
 use crate::domain::epoch::Executor;
 use crate::domain::history::{Head, JournalCopy, Position, Sequence};
 use crate::domain::ids::TargetName;
+use crate::targets::Target;
 use crate::targets::layout::ObjectPath;
 
 /// A trouble of this length fails the backup that waits for the journal.
@@ -52,6 +54,9 @@ impl Idle {
 pub(super) async fn run(leading: Leading) {
     let mut ready = None;
     let mut idle = Idle::now();
+    if leading.unless_ended(exchanged::look_at_all(&leading)).await.is_err() {
+        return;
+    }
     loop {
         let wait = match archive(&leading, &mut ready, &mut idle).await {
             Ok(()) => {
@@ -176,7 +181,9 @@ async fn seal(leading: &Leading, head: &Head, run: Run) -> Result<Ready, Halt> {
 
 /// Writes a segment to every target that holds all before it, and moves the head over it.
 async fn write(leading: &Leading, head: &mut Head, segment: &Ready) -> Result<(), Halt> {
-    let level = |name: &TargetName| head.journal_through(name) == Some(head.position.sequence);
+    let level = |target: &Target| {
+        head.journal_through(target.name()) == Some(head.position.sequence) && leading.looked.is_same(target)
+    };
     let written = journal::write(&leading.parts.targets, level, &segment.path, &segment.sealed);
     let took = leading.unless_ended(written).await??;
     let journal = moved(&head.journal, &took, segment.end.sequence);

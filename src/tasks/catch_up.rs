@@ -76,13 +76,18 @@ async fn notice_loss(leading: &Leading) -> Result<(), Halt> {
             continue;
         }
         warn!(target = %copy.target, "the target has lost what it held: its copies are made again");
-        let cause = Cause::new("copies_lost", "The target no longer has the newest backup; its copies are made again.");
-        leading.check()?;
-        parts.store.backups.lose_copies(&leading.leadership, &copy.target, &cause).await?;
-        let without = |held: &[JournalCopy]| held.iter().filter(|held| held.target != copy.target).cloned().collect();
-        level::set(leading, leading.head.lock().await, without).await?;
+        lose(leading, &copy.target).await?;
     }
     Ok(())
+}
+
+/// Records that a target holds nothing any more.
+pub(super) async fn lose(leading: &Leading, target: &TargetName) -> Result<(), Halt> {
+    let cause = Cause::new("copies_lost", "The target no longer has what it held; its copies are made again.");
+    leading.check()?;
+    leading.parts.store.backups.lose_copies(&leading.leadership, target, &cause).await?;
+    let without = |held: &[JournalCopy]| held.iter().filter(|held| held.target != *target).cloned().collect();
+    level::set(leading, leading.head.lock().await, without).await
 }
 
 async fn catch_up(leading: &Leading) -> Result<(), Halt> {

@@ -10,6 +10,7 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::Parts;
 use super::divergence::{self, when_clear};
+use super::exchanged::Looked;
 use super::follower::Follower;
 use super::halt::Halt;
 use super::stream::Hub;
@@ -46,6 +47,8 @@ pub(super) struct Leading {
     /// Why the journal cannot be archived now.
     pub(super) trouble: watch::Sender<Option<Cause>>,
     pub(super) pokes: Arc<Pokes>,
+    /// Which targets are what they are said to be.
+    pub(super) looked: Arc<Looked>,
 }
 
 /// Wakes the loops of a leadership when there is something to do.
@@ -189,6 +192,7 @@ async fn open(
         follower: Arc::new(Follower::new(head.position.clone(), Arc::clone(&hub.room))),
         head: Arc::new(Mutex::new(head)),
         pokes: Arc::default(),
+        looked: Arc::default(),
     })
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::MutexGuard;
 use tracing::debug;
 
 use super::archive::moved;
+use super::exchanged;
 use super::halt::Halt;
 use super::leader::Leading;
 use crate::backup::journal::{self, Lacking};
@@ -28,6 +29,14 @@ pub(super) async fn run(leading: &Leading) -> Result<(), Halt> {
 }
 
 async fn level(leading: &Leading, target: &Target) -> Result<(), Halt> {
+    match exchanged::look(leading, target).await {
+        Ok(()) => {}
+        Err(Halt::Ended) => return Err(Halt::Ended),
+        Err(halt) => {
+            debug!(target = %target.name(), ?halt, "the target cannot be looked at");
+            return Ok(());
+        }
+    }
     for round in 0..JOURNAL_ROUNDS {
         let seen = leading.head.lock().await.clone();
         if seen.journal_through(target.name()) == Some(seen.position.sequence) {
@@ -65,9 +74,10 @@ async fn level(leading: &Leading, target: &Target) -> Result<(), Halt> {
     Ok(())
 }
 
-/// What lies at or before this may have holes: retention dropped it, or a database was rebuilt from what was left.
-fn sure_after(head: &Head) -> Sequence {
-    let gap = head.gaps.last().map(|gap| gap.after);
+/// What lies at or before this may have holes: retention dropped it, a database was rebuilt from what was left, or it is of
+/// another history, beside which this one goes on.
+pub(super) fn sure_after(head: &Head) -> Sequence {
+    let gap = head.gaps.last().map(|gap| gap.goes_on_after);
     let begin = head.begin.filter(|begin| begin.timeline == head.timeline).map(|begin| begin.sequence);
     gap.max(begin).unwrap_or(Sequence(0))
 }

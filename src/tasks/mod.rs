@@ -11,6 +11,7 @@ mod capture;
 mod catch_up;
 mod divergence;
 mod elsewhere;
+mod exchanged;
 mod follow;
 mod follower;
 mod halt;

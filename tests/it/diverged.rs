@@ -237,3 +237,44 @@ async fn an_empty_database_beside_targets_with_a_history_leaves_them_alone_and_s
     .await;
     assert_eq!(objects(&stack), before);
 }
+
+#[tokio::test]
+async fn a_target_that_was_behind_before_a_rebase_is_level_after_it_though_the_other_history_has_holes() {
+    let mut stack = Stack::start(settings()).await;
+    let (disk, away) = (stack.folder.path().join("targets/t3"), stack.folder.path().join("away"));
+    write(&stack, "before", 3).await;
+    sync(&stack).await;
+    std::fs::rename(&disk, &away).expect("take the target away");
+    write(&stack, "yesterday", 3).await;
+    sync(&stack).await;
+    let yesterday = stack.copy_of_mongod().await;
+    eventually("the service writes again", SOON, async || {
+        let body = json!({ "id": "today-first", "name": "today", "password_hash": hash_number(1) });
+        (stack.client().post("/users", body).await.status == 201).then_some(())
+    })
+    .await;
+    // Each in a segment of its own.
+    for word in ["today-1", "today-2", "today-3"] {
+        write(&stack, word, 1).await;
+        sync(&stack).await;
+    }
+    stack.replica("r1").stop();
+    stack.roll_mongod_back(&yesterday).await;
+    for target in ["t1", "t2"] {
+        let journal = stack.folder.path().join("targets").join(target).join("departments/default/1/journal");
+        let mut names = crate::harness::archived::names_in(&journal);
+        names.sort();
+        // In the middle of what only the other history has.
+        std::fs::remove_file(journal.join(&names[names.len() - 2])).expect("make a hole");
+    }
+    std::fs::rename(&away, &disk).expect("bring the target back");
+    stack.replica("r1").restart();
+    let found = diverged(&stack, "mongodb_rolled_back").await;
+    assert_eq!(department(&stack).await["head"]["journal"].as_array().map(Vec::len), Some(3));
+    rebase(&stack, &found).await;
+    eventually("every target is level again", SOON, async || {
+        let head = department(&stack).await["head"].clone();
+        head["journal"].as_array()?.iter().all(|copy| copy["through"] == head["sequence"]).then_some(())
+    })
+    .await;
+}

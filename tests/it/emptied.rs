@@ -40,3 +40,25 @@ async fn a_target_that_a_new_process_finds_empty_is_filled_before_it_is_said_to_
     present_everywhere(&stack, &second).await;
     stack.vault(&["t3"], &["verify"]).expect(0);
 }
+
+#[tokio::test]
+async fn a_target_that_is_exchanged_under_its_leader_counts_again_only_when_it_holds_everything() {
+    let backup = ", journal_every = \"50ms\"".to_owned();
+    let stack = Stack::start(Settings { targets: 3, backup, ..Settings::default() }).await;
+    stack.create_users("default", 50).await;
+    let first = stack.backup("default").await;
+    present_everywhere(&stack, &first).await;
+    let targets = stack.folder.path().join("targets");
+    std::fs::rename(targets.join("t3"), targets.join("away")).expect("hide the target");
+    // What stays behind of a disk that is unmounted.
+    std::fs::create_dir(targets.join("t3")).expect("leave an empty directory");
+    stack.create("default", "later", "Later").await;
+    eventually("the target is said to hold everything", WITHIN, async || {
+        (through(&stack, "t3").await == Some(51)).then_some(())
+    })
+    .await;
+    assert_eq!(journal_of(&stack, "t3", "default").len(), 51);
+    let second = stack.backup("default").await;
+    present_everywhere(&stack, &second).await;
+    stack.vault(&["t3"], &["verify"]).expect(0);
+}

@@ -7,8 +7,8 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use super::indexed::IndexedSegment;
-use super::listing::Listing;
 use crate::backup::Snapshot;
+use crate::backup::listing::Listing;
 use crate::backup::segment::SegmentLines;
 use crate::backup::state::State;
 use crate::domain::history::{Chain, Sequence, Timeline};

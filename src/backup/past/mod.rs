@@ -6,7 +6,6 @@
 
 mod caches;
 mod indexed;
-mod listing;
 mod user;
 mod walk;
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::indexed::IndexedSegment;
-use super::listing::Listing;
 use super::{Past, PastError};
 use crate::backup::BackupError;
 use crate::backup::journal_read::{JournalPlace, Point};
+use crate::backup::listing::Listing;
+use crate::backup::read_ahead::AHEAD_MAX;
 use crate::backup::seal::damaged;
 use crate::backup::segment::SegmentLines;
 use crate::domain::clock::Timestamp;
@@ -27,6 +28,14 @@ pub(super) struct Run {
     pub(super) from: Sequence,
 }
 
+/// How far a walk has read ahead.
+struct Ahead {
+    /// Segments to read at the same time: few at first, for a walk to a time may end soon.
+    most: usize,
+    /// Everything up to here.
+    read: Sequence,
+}
+
 impl Past {
     /// The segments after a point up to a sequence, or up to the one that passes a time.
     pub(super) async fn runs(
@@ -38,11 +47,13 @@ impl Past {
     ) -> Result<Vec<Run>, BackupError> {
         let (mut at, mut runs) = (from, Vec::new());
         let mut listing = None;
+        let mut ahead = Ahead { most: 1, read: from.sequence };
         while at.sequence < through {
             let names = match &listing {
                 Some(names) => Arc::clone(names),
                 None => self.listing(place).await?,
             };
+            self.read_ahead(place, &names, (at.sequence, through), &mut ahead).await;
             let next = match self.continues(place, &names, at).await? {
                 Some(segment) => segment,
                 // What was written or merged since the names were read.
@@ -62,6 +73,26 @@ impl Past {
             }
         }
         Ok(runs)
+    }
+
+    /// Indexes the next segments that are not known yet, all at the same time. What cannot be read is told when it is needed.
+    async fn read_ahead(
+        &self,
+        place: &JournalPlace,
+        names: &Listing,
+        (at, through): (Sequence, Sequence),
+        ahead: &mut Ahead,
+    ) {
+        if at < ahead.read {
+            return;
+        }
+        let next = names.ahead(at, through, ahead.most, |_| true);
+        ahead.read = next.iter().filter_map(ObjectPath::segment_range).map(|(_, last)| last).max().unwrap_or(at);
+        let unknown: Vec<_> = next.iter().filter(|path| self.caches.segments.get(*path).is_none()).collect();
+        if !unknown.is_empty() {
+            ahead.most = (ahead.most * 2).min(AHEAD_MAX);
+            futures::future::join_all(unknown.into_iter().map(|path| self.indexed(place, path))).await;
+        }
     }
 
     /// The segment that reaches furthest and continues the chain at a point.

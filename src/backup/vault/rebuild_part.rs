@@ -107,7 +107,14 @@ impl Catalogue {
             let tip = timeline.lineage.tip()?;
             let cause = if newest == Some(timeline.timeline) { "database_rebuilt" } else { "timeline_ended" };
             let (after, time) = (tip.point.sequence, tip.until?);
-            Some(Gap { timeline: timeline.timeline, after, time, found_at: now, cause: cause.to_owned() })
+            Some(Gap {
+                timeline: timeline.timeline,
+                after,
+                goes_on_after: after,
+                time,
+                found_at: now,
+                cause: cause.to_owned(),
+            })
         };
         self.timelines.iter().filter_map(gap).collect()
     }

@@ -68,6 +68,7 @@ pub(in crate::store) fn gap_document(gap: &Gap) -> Document {
     doc! {
         "timeline": gap.timeline.0,
         "after": gap.after.0,
+        "goes_on_after": gap.goes_on_after.0,
         "time": date(gap.time),
         "found_at": date(gap.found_at),
         "cause": &gap.cause,
@@ -137,9 +138,11 @@ pub(in crate::store) fn read_head(document: &Document) -> Result<Head, StoreErro
         },
         source: Source { replica_set_id: source.owned("replica_set_id")?, users_uuid: source.owned("users_uuid")? },
         gaps: fields.list("gaps", |gap| {
+            let after = gap.int("after")?;
             Ok(Gap {
                 timeline: Timeline(gap.int("timeline")?),
-                after: Sequence(gap.int("after")?),
+                after: Sequence(after),
+                goes_on_after: Sequence(gap.opt("goes_on_after", Fields::int)?.unwrap_or(after)),
                 time: gap.time("time")?,
                 found_at: gap.time("found_at")?,
                 cause: gap.owned("cause")?,
