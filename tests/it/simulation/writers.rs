@@ -8,6 +8,7 @@ use rand::{Rng as _, SeedableRng as _};
 use reqwest::Method;
 use serde_json::json;
 use tokio::runtime::Handle;
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -54,10 +55,11 @@ pub(super) struct Writers {
 
 impl Writers {
     /// Starts one writer for each client.
-    pub(super) fn start(clients: Vec<Client>, seed: u64, acks: &Acks) -> Self {
+    pub(super) fn start(clients: Vec<Client>, seed: u64, (acks, gate): (&Acks, &Arc<RwLock<()>>)) -> Self {
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         for (n, client) in (0_u64..).zip(clients) {
-            let writer = Writer { client, random: StdRng::seed_from_u64(seed ^ (n + 1) << 32), acks: acks.clone() };
+            let random = StdRng::seed_from_u64(seed ^ (n + 1) << 32);
+            let writer = Writer { client, random, acks: acks.clone(), gate: Arc::clone(gate) };
             let (runtime, stop) = (Handle::current(), stop.clone());
             // On a thread of its own, so that the compiler need not see that it could move between threads.
             tasks.spawn_blocking(move || runtime.block_on(writer.run(stop)));
@@ -78,12 +80,17 @@ struct Writer {
     client: Client,
     random: StdRng,
     acks: Acks,
+    gate: Arc<RwLock<()>>,
 }
 
 impl Writer {
     async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            if self.step().await.is_none() {
+            let gate = Arc::clone(&self.gate);
+            let may_write = gate.read().await;
+            let answered = self.step().await;
+            drop(may_write);
+            if answered.is_none() {
                 // Whether it was written is unknown, and nobody answers for now.
                 until_answers(&self.client, &stop).await;
             }
