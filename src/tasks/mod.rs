@@ -21,6 +21,7 @@ mod member;
 mod merge;
 mod prune;
 mod rebase;
+mod receipts;
 mod renames;
 mod rescan;
 mod restores;

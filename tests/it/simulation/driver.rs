@@ -97,6 +97,11 @@ impl Driver {
             self.act().await;
             self.until_more_is_written().await;
         }
+        if self.random.random() {
+            // Late enough that retention leaves what is on both sides of it.
+            self.make_gap().await;
+            self.until_more_is_written().await;
+        }
         self.mend().await;
         writers.end().await;
     }

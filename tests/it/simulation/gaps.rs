@@ -85,7 +85,8 @@ impl Driver {
             now.iter().zip(&before).all(|(now, before)| now > before).then_some(())
         })
         .await;
-        let first = json!({ "id": "east-0000", "department": "east", "name": "First", "password_hash": hash_number(1) });
+        let first =
+            json!({ "id": "east-0000", "department": "east", "name": "First", "password_hash": hash_number(1) });
         eventually("users are written again", PATIENCE, async || {
             let answer = self.call(Method::POST, "/users", Some(first.clone())).await?;
             [201, 409].contains(&answer.status.as_u16()).then_some(())
@@ -123,7 +124,8 @@ impl Driver {
         let window = reader.window().await;
         let (told, from) = (&shown["recovery_window"]["gaps"], window.from().expect("have a beginning").timeline.0);
         let wanted = gaps.iter().filter(|gap| gap.0 >= from).map(|gap| json!([gap.1, gap.2]));
-        let told = told.as_array().expect("have gaps").iter().map(|gap| json!([gap["after"]["sequence"], gap["cause"]]));
+        let told =
+            told.as_array().expect("have gaps").iter().map(|gap| json!([gap["after"]["sequence"], gap["cause"]]));
         assert_eq!(told.collect::<Vec<_>>(), wanted.collect::<Vec<_>>(), "{shown}");
         self.check_refusals(reader, &window).await;
     }

@@ -14,8 +14,8 @@ use mongodb::change_stream::event::{ChangeStreamEvent, OperationType, ResumeToke
 use rollkeeper::domain::user::User;
 use tokio::runtime::Handle;
 
-use super::history::{Event, History, Line};
 use super::DEPARTMENTS;
+use super::history::{Event, History, Line};
 use crate::harness::records::record;
 
 #[derive(Debug, Default)]
@@ -70,10 +70,7 @@ impl Truth {
     }
 }
 
-async fn watch(
-    database: &Database,
-    after: Option<ResumeToken>,
-) -> Option<ChangeStream<ChangeStreamEvent<Document>>> {
+async fn watch(database: &Database, after: Option<ResumeToken>) -> Option<ChangeStream<ChangeStreamEvent<Document>>> {
     let wanted = doc! { "$match": { "ns.coll": { "$in": ["users", "heads"] } } };
     database.watch().pipeline([wanted]).resume_after(after).await.ok()
 }
