@@ -45,7 +45,9 @@ async fn a_leader_that_claims_while_a_target_hangs_goes_on_with_the_quorum_of_th
     let line = target.join("departments/default/1");
     let read_by_a_claim = [last_in(&line.join("journal")), last_in(&line.join("snapshots"))];
     hang(&target);
-    read_by_a_claim.iter().for_each(|file| hang_at(file));
+    for file in &read_by_a_claim {
+        hang_at(file);
+    }
     let leader = stack.leader_of("default").await["replica"].as_str().expect("have an id").to_owned();
     stack.crash(&leader);
     leader_seen_by(stack.client(), "default", |it| it["replica"] != *leader).await;

@@ -49,6 +49,9 @@ impl Driver {
         let shown = eventually("the department is shown", PATIENCE, async || self.shown(department).await).await;
         let gaps = shown["recovery_window"]["gaps"].as_array().expect("have gaps");
         assert!(gaps.iter().all(|gap| !gap["until"].is_null()), "{} before {shown}", answer.json);
+        let copies = answer.json["copies"].as_array().expect("have copies").iter();
+        let whole = copies.filter(|copy| copy["through"].as_i64() >= answer.json["sequence"].as_i64()).count();
+        assert!(whole >= 2, "a receipt of fewer than the quorum: {}", answer.json);
         self.receipts.push(Receipt { department: department.to_owned(), acknowledged, json: answer.json });
         Some(())
     }

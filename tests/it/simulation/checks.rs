@@ -68,28 +68,34 @@ impl Driver {
         for _ in 0..SAMPLES.min(times.len()) {
             let time = times[self.random.random_range(0..times.len())];
             let count = place(first) + times.iter().take_while(|other| **other <= time).count();
-            self.check_read_at(reader.department, time, &history.state_at(count)).await;
+            let wanted = history.state_at(count);
+            self.check_read_at(reader.department, time, &wanted).await;
+            let some = &history.events[self.random.random_range(place(first)..place(last))].user;
+            self.check_user_at(reader.department, some, time, wanted.get(some)).await;
         }
     }
 
     /// Reads a department at a time over HTTP.
     async fn check_read_at(&self, department: &str, time: Timestamp, wanted: &Records) {
-        let text = |value: &Value| value.as_str().expect("be a text").to_owned();
         let (mut found, mut cursor) = (BTreeMap::new(), String::new());
         loop {
             let path = format!("/users?department={department}&at={time}&limit=1000{cursor}");
             let page = self.call(Method::GET, &path, None).await.expect("answer").expect(200).json;
-            for user in page["items"].as_array().expect("have items") {
-                let shown = (text(&user["name"]), user["locked"] == true, text(&user["rev"]), user["version"].as_i64());
-                found.insert(text(&user["id"]), shown);
-            }
+            found.extend(page["items"].as_array().expect("have items").iter().map(shown_user));
             let Some(next) = page["next_cursor"].as_str() else { break };
             cursor = format!("&cursor={next}");
         }
-        let shown =
-            |user: &User| (user.name.as_str().to_owned(), user.locked, user.rev.to_string(), Some(user.version));
-        let wanted: BTreeMap<_, _> = wanted.iter().map(|(id, user)| (id.clone(), shown(user))).collect();
+        let wanted: BTreeMap<_, _> = wanted.values().map(wanted_user).collect();
         assert!(found == wanted, "{department} at {time}: {} users, not {}", found.len(), wanted.len());
+    }
+
+    /// Reads one user at a time over HTTP, which goes by an index and not by the whole state.
+    async fn check_user_at(&self, department: &str, user: &str, time: Timestamp, wanted: Option<&User>) {
+        let path = format!("/users/{user}?department={department}&at={time}");
+        let answer = self.call(Method::GET, &path, None).await.expect("answer");
+        let found = (answer.status == 200).then(|| shown_user(&answer.json));
+        assert!([200, 404].contains(&answer.status.as_u16()), "{path}: {}", answer.text);
+        assert_eq!(found, wanted.map(wanted_user), "{path}");
     }
 
     async fn check_backups(&mut self, reader: &Reader, history: &History) {
@@ -123,6 +129,12 @@ impl Driver {
             let rev = rev.or_else(|| event.rev_before.clone()).expect("have a rev");
             places.entry((&event.user, rev, deleted)).or_insert(place);
         }
+        let refused = self.acks.refused();
+        let hashes =
+            history.events.iter().filter_map(|event| event.record.as_ref()).map(|it| it.password_hash.expose());
+        for hash in hashes {
+            assert!(!refused.contains(hash), "written, and its client was told that nothing was changed: {hash}");
+        }
         let acks = self.acks.lock().clone();
         let mut reach = Vec::with_capacity(acks.len());
         let mut highest = (0, 0);
@@ -150,6 +162,19 @@ impl Driver {
             assert_eq!(receipt.json["chain"], at.point.chain.to_string(), "{}", receipt.json);
         }
     }
+}
+
+/// What the API shows of a user, by id.
+type Shown = (String, (String, bool, String, Option<i64>));
+
+fn shown_user(user: &Value) -> Shown {
+    let text = |field: &str| user[field].as_str().expect("be a text").to_owned();
+    (text("id"), (text("name"), user["locked"] == true, text("rev"), user["version"].as_i64()))
+}
+
+fn wanted_user(user: &User) -> Shown {
+    let text = user.name.as_str().to_owned();
+    (user.id.to_string(), (text, user.locked, user.rev.to_string(), Some(user.version)))
 }
 
 /// Insists that two sets of records are the same in everything, hashes and revs included.

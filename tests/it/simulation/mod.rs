@@ -42,7 +42,7 @@ fn settings() -> Settings {
     let targets_extra = format!("operation_timeout = \"{}s\"", HANGS_FOR.as_secs());
     let (replicas, targets, own_mongod) = (3, 3, true);
     let sizes = Settings { chunk_records: 16, range_records: 20, ..Settings::default() };
-    Settings { replicas, targets, own_mongod, targets_extra, backup, ..sizes }
+    Settings { replicas, targets, backup, targets_extra, own_mongod, ..sizes }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Clients of the service that write all the time, and keep what was acknowledged to them.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,13 +33,25 @@ pub(super) struct Acknowledged {
     pub(super) deleted: bool,
 }
 
-/// All acknowledged writes, in the order in which their answers came.
+/// All acknowledged writes, in the order in which their answers came, and what was surely not written.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Acks(Arc<Mutex<Vec<Acknowledged>>>);
+pub(super) struct Acks {
+    acknowledged: Arc<Mutex<Vec<Acknowledged>>>,
+    refused: Arc<Mutex<HashSet<String>>>,
+}
 
 impl Acks {
     pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Acknowledged>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hashes of writes of which the service said that nothing was changed.
+    pub(super) fn refused(&self) -> HashSet<String> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn refuse(&self, hash: String) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
     }
 
     pub(super) fn count(&self) -> usize {
@@ -107,7 +120,7 @@ impl Writer {
         let kind = self.random.random_range(0..10);
         let (answer, deleted) = match kind {
             0..=2 => {
-                let body = json!({ "id": user, "department": department, "name": name, "password_hash": hash });
+                let body = json!({ "id": user, "department": department, "name": name, "password_hash": &hash });
                 let json = [("content-type", "application/json")];
                 (self.client.try_send(Method::POST, "/users", &json, Some(body.to_string())).await.ok()?, None)
             }
@@ -115,7 +128,7 @@ impl Writer {
                 let body = match kind {
                     3 => json!({ "name": name }),
                     4 | 5 => json!({ "locked": self.random.random::<bool>() }),
-                    _ => json!({ "password_hash": hash }),
+                    _ => json!({ "password_hash": &hash }),
                 };
                 (self.client.try_send(Method::PATCH, &path, &[PATCH], Some(body.to_string())).await.ok()?, None)
             }
@@ -128,6 +141,10 @@ impl Writer {
                 (self.client.try_send(Method::DELETE, &path, &headers, None).await.ok()?, Some(read.clone()))
             }
         };
+        if answer.status == 503 && answer.json["code"] == "unavailable" && matches!(kind, 0..=2 | 6 | 7) {
+            // Nobody else ever writes this hash.
+            self.acks.refuse(hash);
+        }
         self.keep(user, &answer, deleted.as_ref());
         Some(())
     }
