@@ -110,7 +110,9 @@ pub(super) async fn sync_department(
         pause = (pause * 3 / 2).min(LOOK_LONGEST);
     }
     let why = waiting_cause(&app, &barrier.department).map_or_else(
-        || "The history is not on the write quorum of targets yet; GET /cluster shows the targets.".to_owned(),
+        || "The history is not on the write quorum of targets yet (GET /cluster shows the targets), or a gap of it waits \
+             for its backup (GET /departments/{department} shows the gaps)."
+                .to_owned(),
         |cause| cause.message,
     );
     Err(Problem::unavailable(why).code("not_durable_yet"))

@@ -13,11 +13,10 @@ use super::exchanged;
 use super::follower::Run;
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
+use super::receipts::Receipts;
 use crate::backup::journal;
 use crate::backup::segment::Segment;
-use crate::domain::barrier::Receipt;
 use crate::domain::cause::{Cause, chain};
-use crate::domain::epoch::Executor;
 use crate::domain::history::{Head, JournalCopy, Position, Sequence};
 use crate::domain::ids::TargetName;
 use crate::targets::Target;
@@ -57,8 +56,9 @@ pub(super) async fn run(leading: Leading) {
     if leading.unless_ended(exchanged::look_at_all(&leading)).await.is_err() {
         return;
     }
+    let mut receipts = Receipts::default();
     loop {
-        let wait = match archive(&leading, &mut ready, &mut idle).await {
+        let wait = match archive(&leading, &mut ready, &mut idle, &mut receipts).await {
             Ok(()) => {
                 leading.trouble.send_replace(None);
                 leading.parts.config.backup.journal_every
@@ -120,7 +120,12 @@ async fn show_lag(leading: &Leading) {
     }
 }
 
-async fn archive(leading: &Leading, ready: &mut Option<Ready>, idle: &mut Idle) -> Result<(), Halt> {
+async fn archive(
+    leading: &Leading,
+    ready: &mut Option<Ready>,
+    idle: &mut Idle,
+    receipts: &mut Receipts,
+) -> Result<(), Halt> {
     leading.check()?;
     let mut head = leading.head.lock().await;
     if let Some(segment) = ready {
@@ -148,7 +153,7 @@ async fn archive(leading: &Leading, ready: &mut Option<Ready>, idle: &mut Idle) 
             *ready = None;
         }
     }
-    give_receipts(leading, &head).await?;
+    receipts.give(leading, &head).await?;
     leading.archived.send_replace(head.position.sequence);
     Ok(())
 }
@@ -209,25 +214,4 @@ pub(super) fn moved(journal: &[JournalCopy], took: &[TargetName], through: Seque
     moved.extend(took.iter().map(|target| JournalCopy { target: target.clone(), through }));
     moved.sort_by(|a, b| a.target.as_str().cmp(b.target.as_str()));
     moved
-}
-
-/// Answers every barrier that the head has passed.
-async fn give_receipts(leading: &Leading, head: &Head) -> Result<(), Halt> {
-    let passed = leading.follower.passed(head.position.sequence);
-    let level = head.journal.iter().filter(|copy| copy.through == head.position.sequence).count();
-    if passed.is_empty() || level < leading.parts.targets.quorum() {
-        return Ok(());
-    }
-    let receipt = Receipt {
-        timeline: head.timeline,
-        sequence: head.position.sequence,
-        chain: head.position.chain,
-        time: head.position.time,
-        copies: head.journal.clone(),
-        executed_by: Executor::from(&leading.leadership),
-    };
-    leading.check()?;
-    leading.parts.store.barriers.resolve(&leading.leadership, &passed, &receipt).await?;
-    leading.follower.forget(&passed);
-    Ok(())
 }

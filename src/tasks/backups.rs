@@ -42,7 +42,11 @@ pub(super) async fn run(leading: Leading) {
 async fn take_all(leading: &Leading) -> Result<(), Halt> {
     for backup in leading.parts.store.backups.open(&leading.leadership.department).await? {
         match Box::pin(take(leading, backup.clone())).await {
-            Ok(()) => leading.pokes.catch_up.notify_one(),
+            Ok(()) => {
+                leading.pokes.catch_up.notify_one();
+                // A receipt may wait for it.
+                leading.pokes.archive.notify_one();
+            }
             Err(Halt::Failed(cause, copies)) => fail(leading, backup, cause, &copies).await?,
             Err(halt) => return Err(halt),
         }

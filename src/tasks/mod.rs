@@ -23,6 +23,7 @@ mod merge;
 mod noted;
 mod prune;
 mod rebase;
+mod receipts;
 mod renames;
 mod rescan;
 mod restores;

@@ -2,32 +2,19 @@
 
 use std::time::Duration;
 
-use mongodb::bson::doc;
 use reqwest::Method;
 use rollkeeper::domain::clock::Timestamp;
 use rollkeeper::domain::history::Change;
 use serde_json::json;
 
 use crate::harness::archived::times_of;
-use crate::harness::parts::{Part, admin_of, member_behind};
+use crate::harness::parts::{member_behind, step_up};
 use crate::harness::records::hash_number;
 use crate::harness::settings::Settings;
 use crate::harness::{Stack, eventually};
 
 const SOON: Duration = Duration::from_mins(1);
 const BEHIND: u32 = 40;
-
-/// Makes a member the primary: it stands until it has won.
-async fn step_up(member: &Part) {
-    let admin = admin_of(member).await;
-    eventually("the member is primary", SOON, async || {
-        // Whoever is primary already, or not caught up yet, refuses.
-        let _ = admin.run_command(doc! { "replSetStepUp": 1 }).await;
-        let hello = admin.run_command(doc! { "hello": 1 }).await.ok()?;
-        hello.get_bool("isWritablePrimary").unwrap_or(false).then_some(())
-    })
-    .await;
-}
 
 async fn write(stack: &Stack, word: &str) {
     for n in 0..5 {

@@ -55,6 +55,7 @@ mod schedule;
 mod shutdown;
 mod simulation;
 mod streams;
+mod target_hangs;
 mod tidy;
 mod told;
 mod users;

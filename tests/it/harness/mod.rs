@@ -7,6 +7,7 @@ pub(crate) mod changes;
 pub(crate) mod client;
 pub(crate) mod copies;
 pub(crate) mod events;
+pub(crate) mod hanging;
 pub(crate) mod objects;
 pub(crate) mod parts;
 pub(crate) mod process;

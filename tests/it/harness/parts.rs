@@ -81,22 +81,57 @@ pub(crate) async fn member_behind(folder: &Path, of: &Part, seconds: u32) -> Par
     ];
     arguments.extend(plain.1);
     let started = Part::start("/usr/bin/env".into(), arguments, folder.join("mongod-behind.log"), plain.0);
-    let admin = admin_of(&started).await;
+    take_in(of, &started).await;
+    started
+}
+
+/// Adds a member to the replica set of another mongod; returns when it can be primary.
+pub(crate) async fn member(folder: &Path, of: &Part, name: &str) -> Part {
+    let (port, arguments) = bare_command(&folder.join(name), 128);
+    let log = folder.join(format!("{name}.log"));
+    let started = Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, log, port);
+    take_in(of, &started).await;
+    started
+}
+
+async fn take_in(of: &Part, started: &Part) {
+    let admin = admin_of(started).await;
     eventually("the member serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
     let primary = admin_of(of).await;
-    let config = primary.run_command(doc! { "replSetGetConfig": 1 }).await.expect("read the configuration");
-    let mut config = config.get_document("config").expect("have one").clone();
-    config
-        .insert("members", vec![doc! { "_id": 0, "host": of.address() }, doc! { "_id": 1, "host": started.address() }]);
-    config.insert("version", config.get_i32("version").expect("have a version") + 1);
-    config.get_document_mut("settings").expect("have settings").insert("electionTimeoutMillis", 2000);
-    primary.run_command(doc! { "replSetReconfig": config }).await.expect("add the member");
+    // Refused while the member before it is still coming in.
+    eventually("the member is added", START, async || {
+        let config = primary.run_command(doc! { "replSetGetConfig": 1 }).await.expect("read the configuration");
+        let mut config = config.get_document("config").expect("have one").clone();
+        let members = config.get_array_mut("members").expect("have members");
+        let id = i32::try_from(members.len()).expect("be few");
+        members.push(doc! { "_id": id, "host": started.address() }.into());
+        config.insert("version", config.get_i32("version").expect("have a version") + 1);
+        config.get_document_mut("settings").expect("have settings").insert("electionTimeoutMillis", 2000);
+        primary.run_command(doc! { "replSetReconfig": config }).await.ok()
+    })
+    .await;
+    until_secondary(&admin).await;
+}
+
+/// Waits until a mongod follows another one.
+pub(crate) async fn until_secondary(admin: &mongodb::Database) {
     eventually("the member is secondary", START, async || {
         let hello = admin.run_command(doc! { "hello": 1 }).await.ok()?;
         hello.get_bool("secondary").unwrap_or(false).then_some(())
     })
     .await;
-    started
+}
+
+/// Makes a member the primary: it stands until it has won.
+pub(crate) async fn step_up(member: &Part) {
+    let admin = admin_of(member).await;
+    eventually("the member is primary", START, async || {
+        // Whoever is primary already, or not caught up yet, refuses.
+        let _ = admin.run_command(doc! { "replSetStepUp": 1 }).await;
+        let hello = admin.run_command(doc! { "hello": 1 }).await.ok()?;
+        hello.get_bool("isWritablePrimary").unwrap_or(false).then_some(())
+    })
+    .await;
 }
 
 fn bare_mongod(folder: &Path, oplog_mb: u32) -> Part {

@@ -1,6 +1,7 @@
 //! The one who draws what happens next, and the pauses in which everything is looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
@@ -8,8 +9,10 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::RwLock;
 
-use super::faults::Down;
+use super::faults::{Away, Down};
+use super::primary::Members;
 use super::truth::Truth;
 use super::writers::{Acks, Writers};
 use super::{DEPARTMENTS, PATIENCE};
@@ -25,6 +28,14 @@ pub(super) struct Receipt {
     pub(super) json: Value,
 }
 
+impl Receipt {
+    /// The line and the sequence that it is for.
+    pub(super) fn place(&self) -> (i64, i64) {
+        let number = |field: &str| self.json[field].as_i64().expect("be a number");
+        (number("timeline"), number("sequence"))
+    }
+}
+
 /// The state of a run.
 #[derive(Debug)]
 pub(super) struct Driver {
@@ -37,8 +48,14 @@ pub(super) struct Driver {
     pub(super) restores: Vec<String>,
     /// The replica that is dead or frozen, if one is.
     pub(super) down: Option<(String, Down)>,
-    /// The target that is away, if one is.
-    pub(super) away: Option<String>,
+    /// The target that is away or hangs, if one is.
+    pub(super) away: Option<(String, Away)>,
+    /// The members of the replica set.
+    pub(super) members: Members,
+    /// Each step of a writer holds it; who takes it for itself has no writers beside it.
+    pub(super) gate: Arc<RwLock<()>>,
+    /// Why there may be gaps.
+    pub(super) causes: BTreeSet<&'static str>,
     /// What happened how often.
     pub(super) tally: BTreeMap<String, usize>,
     began: Instant,
@@ -46,15 +63,27 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Makes the departments, and opens the model before anything is written.
-    pub(super) async fn start(stack: Stack, seed: u64) -> Self {
+    pub(super) async fn start(stack: Stack, members: Members, seed: u64) -> Self {
         let truth = Truth::open(&stack.database().await).await;
         for department in DEPARTMENTS {
             stack.department(department).await;
         }
         let random = StdRng::seed_from_u64(seed);
-        let (acks, receipts, restores) = (Acks::default(), Vec::new(), Vec::new());
-        let (down, away, tally) = (None, None, BTreeMap::new());
-        Self { stack, random, truth, acks, receipts, restores, down, away, tally, began: Instant::now() }
+        Self {
+            stack,
+            random,
+            truth,
+            acks: Acks::default(),
+            receipts: Vec::new(),
+            restores: Vec::new(),
+            down: None,
+            away: None,
+            members,
+            gate: Arc::default(),
+            causes: BTreeSet::new(),
+            tally: BTreeMap::new(),
+            began: Instant::now(),
+        }
     }
 
     /// Acts for so long, with writers on every replica beside it.
@@ -62,10 +91,15 @@ impl Driver {
         self.keep("10s", "5s").await;
         let mut clients: Vec<Client> = self.stack.replicas.iter().map(|replica| replica.client.clone()).collect();
         clients.push(clients[0].clone());
-        let writers = Writers::start(clients, self.random.random(), &self.acks);
+        let writers = Writers::start(clients, self.random.random(), (&self.acks, &self.gate));
         let begun = Instant::now();
         while begun.elapsed() < long {
             self.act().await;
+            self.until_more_is_written().await;
+        }
+        if self.random.random() {
+            // Late enough that retention leaves what is on both sides of it.
+            self.make_gap().await;
             self.until_more_is_written().await;
         }
         self.mend().await;
@@ -79,12 +113,17 @@ impl Driver {
     }
 
     /// One policy for all departments.
-    async fn keep(&mut self, backup_every: &str, within: &str) {
+    pub(super) async fn keep(&mut self, backup_every: &str, within: &str) {
         let retention = json!({ "keep_within": within, "keep_last": 2, "keep_hourly": 0, "keep_daily": 0,
             "keep_weekly": 0, "keep_monthly": 0, "keep_yearly": 0 });
         for department in DEPARTMENTS {
             let body = json!({ "policy": { "backup_every": backup_every, "retention": retention } });
-            self.stack.client().put(&format!("/departments/{department}"), body).await.expect(200);
+            let path = format!("/departments/{department}");
+            eventually("the policy is taken", PATIENCE, async || {
+                let answer = self.call(Method::PUT, &path, Some(body.clone())).await?;
+                (answer.status == 200).then_some(())
+            })
+            .await;
         }
     }
 
@@ -97,13 +136,19 @@ impl Driver {
         for department in DEPARTMENTS {
             let id = unique(department).replace('_', "-");
             let body = json!({ "id": id, "department": department, "name": id, "password_hash": hash_number(1) });
-            let made = self.stack.client().post("/users", body).await.expect(201);
-            let rev = made.header("etag").trim_matches('"').to_owned();
+            let rev = eventually("the last user is there", PATIENCE, async || {
+                let answer = self.call(Method::POST, "/users", Some(body.clone())).await?;
+                // One whose outcome was not known is there at the second attempt.
+                let known = self.call(Method::GET, &format!("/users/{id}"), None).await?;
+                let there = [201, 409].contains(&answer.status.as_u16()) && known.status == 200;
+                there.then(|| known.header("etag").trim_matches('"').to_owned())
+            })
+            .await;
             eventually("the model sees the last user", PATIENCE, async || {
                 self.truth.has_seen(department, &rev).then_some(())
             })
             .await;
-            self.sync(department).await.expect("have a receipt while nothing is broken");
+            eventually("a receipt while nothing is broken", PATIENCE, async || self.sync(department).await).await;
             self.until_every_target_has_all(department).await;
         }
         self.until_nothing_is_pruned().await;
@@ -120,11 +165,11 @@ impl Driver {
     }
 
     async fn until_every_target_has_all(&self, department: &str) {
-        let count = self.truth.count(department);
+        let last = self.truth.history(department).last_sequence();
         eventually(&format!("every target has all of {department}"), PATIENCE, async || {
             let shown = self.shown(department).await?;
             let journal = shown["head"]["journal"].as_array()?;
-            let all = journal.len() == 3 && journal.iter().all(|copy| copy["through"] == count);
+            let all = journal.len() == 3 && journal.iter().all(|copy| copy["through"] == last);
             (all && shown["recovery_window"]["owed_copies"] == 0).then_some(())
         })
         .await;

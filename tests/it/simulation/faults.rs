@@ -1,16 +1,26 @@
-//! What breaks: leaders that die or freeze, and targets that are away. One replica and one target at a time.
+//! What breaks: leaders that die or freeze, and targets that are away or hang. One replica and one target at a time.
+
+use std::path::PathBuf;
 
 use rand::Rng as _;
 
 use super::driver::Driver;
-use super::{DEPARTMENTS, PATIENCE};
+use super::{DEPARTMENTS, HANGS_FOR, PATIENCE};
 use crate::harness::eventually;
+use crate::harness::hanging::{end_hang, hang};
 
 /// What is the matter with a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Down {
     Dead,
     Frozen,
+}
+
+/// What is the matter with a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Away {
+    Hidden,
+    Hangs,
 }
 
 impl Driver {
@@ -38,7 +48,7 @@ impl Driver {
         .await;
     }
 
-    async fn mend_replica(&mut self) {
+    pub(super) async fn mend_replica(&mut self) {
         let Some((id, how)) = self.down.take() else { return };
         match how {
             Down::Dead => self.stack.replica(&id).restart(),
@@ -53,34 +63,59 @@ impl Driver {
         self.told("back", id);
     }
 
-    /// Takes a target away, or brings it back.
-    pub(super) fn hide_or_bring_back_target(&mut self) {
-        let targets = self.stack.folder.path().join("targets");
-        if let Some(name) = self.away.take() {
-            std::fs::remove_file(targets.join(&name)).expect("remove what stands in its place");
-            std::fs::rename(targets.join(format!("{name}-away")), targets.join(&name)).expect("bring the target back");
-            return self.told("target back", name);
+    /// Takes a target away, lets it hang, or brings it back.
+    pub(super) async fn take_or_bring_back_target(&mut self) {
+        if self.away.is_some() {
+            return self.bring_back_target().await;
         }
         let name = format!("t{}", self.random.random_range(1..=3));
-        std::fs::rename(targets.join(&name), targets.join(format!("{name}-away"))).expect("hide the target");
-        // A file in its place: neither a write under way nor a replica that starts makes an empty directory there.
-        std::fs::write(targets.join(&name), "").expect("stand in its place");
-        self.told("target away", &name);
-        self.away = Some(name);
+        let target = self.target(&name);
+        let how = if self.random.random() { Away::Hidden } else { Away::Hangs };
+        match how {
+            Away::Hidden => {
+                std::fs::rename(&target, self.target(&format!("{name}-away"))).expect("hide the target");
+                // A file in its place: neither a write under way nor a replica that starts makes an empty directory there.
+                std::fs::write(&target, "").expect("stand in its place");
+            }
+            Away::Hangs => hang(&target),
+        }
+        self.told(&format!("target {how:?}").to_lowercase(), &name);
+        self.away = Some((name, how));
+    }
+
+    async fn bring_back_target(&mut self) {
+        let Some((name, how)) = self.away.take() else { return };
+        let target = self.target(&name);
+        match how {
+            Away::Hidden => {
+                std::fs::remove_file(&target).expect("remove what stands in its place");
+                std::fs::rename(self.target(&format!("{name}-away")), &target).expect("bring the target back");
+            }
+            Away::Hangs => {
+                // A frozen replica does not notice that its time is over.
+                self.mend_replica().await;
+                end_hang(&target, HANGS_FOR).await;
+            }
+        }
+        self.told("target back", name);
+    }
+
+    fn target(&self, name: &str) -> PathBuf {
+        self.stack.folder.path().join("targets").join(name)
     }
 
     /// Brings back everything that is down or away.
     pub(super) async fn mend(&mut self) {
+        self.mend_primary().await;
         self.mend_replica().await;
-        if self.away.is_some() {
-            self.hide_or_bring_back_target();
-        }
+        self.bring_back_target().await;
         for department in DEPARTMENTS {
             eventually("it has a leader", PATIENCE, async || self.leader(department).await).await;
         }
     }
 
-    async fn leader(&self, department: &str) -> Option<String> {
+    /// The leader of a department, if it has one.
+    pub(super) async fn leader(&self, department: &str) -> Option<String> {
         self.shown(department).await?["leader"]["replica"].as_str().map(ToOwned::to_owned)
     }
 }

@@ -7,22 +7,31 @@ mod actions;
 mod checks;
 mod driver;
 mod faults;
+mod gaps;
+mod history;
+mod primary;
+mod reader;
 mod truth;
 mod writers;
 
 use std::time::{Duration, Instant};
 
 use driver::Driver;
+use primary::Members;
 
 use crate::harness::settings::Settings;
 use crate::harness::{Stack, number};
 
 /// The departments that are written.
 const DEPARTMENTS: [&str; 2] = ["east", "west"];
+/// The members of the replica set, so that one can be down.
+const MEMBERS: usize = 3;
 /// What is done in `make test`.
 const SEED: u64 = 7;
 /// How long is acted between two looks at everything.
 const ROUND: Duration = Duration::from_secs(20);
+/// When a target that does not answer counts as one that hangs.
+const HANGS_FOR: Duration = Duration::from_secs(2);
 /// The longest that anything may take; nothing here waits for more than two session timeouts.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -30,7 +39,10 @@ fn settings() -> Settings {
     let backup = ", prune_every = \"1s\", prune_grace = \"1s\", journal_every = \"50ms\", idle_head_every = \"1s\", \
                   merge_after = \"2s\", scrub_every = \"2s\", look_every = \"2s\""
         .to_owned();
-    Settings { replicas: 3, targets: 3, chunk_records: 16, range_records: 20, backup, ..Settings::default() }
+    let targets_extra = format!("operation_timeout = \"{}s\"", HANGS_FOR.as_secs());
+    let (replicas, targets, own_mongod) = (3, 3, true);
+    let sizes = Settings { chunk_records: 16, range_records: 20, ..Settings::default() };
+    Settings { replicas, targets, backup, targets_extra, own_mongod, ..sizes }
 }
 
 #[tokio::test]
@@ -40,8 +52,11 @@ async fn whatever_happens_the_history_is_what_was_committed() {
     let seed = number("SIM_SEED").unwrap_or_else(fresh);
     let seconds = number("SIM_SECONDS").unwrap_or(40);
     eprintln!("simulation: SIM_SEED={seed} SIM_SECONDS={seconds}");
-    let stack = Stack::start(settings()).await;
-    let mut driver = Driver::start(stack, seed).await;
+    let settings = settings();
+    let mut stack = Stack::prepare(&settings).await;
+    let members = Members::join(&mut stack).await;
+    stack.serve(&settings).await;
+    let mut driver = Driver::start(stack, members, seed).await;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {
         driver.act_for(ROUND.min(Duration::from_secs(seconds).saturating_sub(begun.elapsed()))).await;

@@ -1,5 +1,6 @@
 //! Clients of the service that write all the time, and keep what was acknowledged to them.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use rand::{Rng as _, SeedableRng as _};
 use reqwest::Method;
 use serde_json::json;
 use tokio::runtime::Handle;
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -31,13 +33,25 @@ pub(super) struct Acknowledged {
     pub(super) deleted: bool,
 }
 
-/// All acknowledged writes, in the order in which their answers came.
+/// All acknowledged writes, in the order in which their answers came, and what was surely not written.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Acks(Arc<Mutex<Vec<Acknowledged>>>);
+pub(super) struct Acks {
+    acknowledged: Arc<Mutex<Vec<Acknowledged>>>,
+    refused: Arc<Mutex<HashSet<String>>>,
+}
 
 impl Acks {
     pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Acknowledged>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hashes of writes of which the service said that nothing was changed.
+    pub(super) fn refused(&self) -> HashSet<String> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn refuse(&self, hash: String) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
     }
 
     pub(super) fn count(&self) -> usize {
@@ -54,10 +68,11 @@ pub(super) struct Writers {
 
 impl Writers {
     /// Starts one writer for each client.
-    pub(super) fn start(clients: Vec<Client>, seed: u64, acks: &Acks) -> Self {
+    pub(super) fn start(clients: Vec<Client>, seed: u64, (acks, gate): (&Acks, &Arc<RwLock<()>>)) -> Self {
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         for (n, client) in (0_u64..).zip(clients) {
-            let writer = Writer { client, random: StdRng::seed_from_u64(seed ^ (n + 1) << 32), acks: acks.clone() };
+            let random = StdRng::seed_from_u64(seed ^ (n + 1) << 32);
+            let writer = Writer { client, random, acks: acks.clone(), gate: Arc::clone(gate) };
             let (runtime, stop) = (Handle::current(), stop.clone());
             // On a thread of its own, so that the compiler need not see that it could move between threads.
             tasks.spawn_blocking(move || runtime.block_on(writer.run(stop)));
@@ -78,12 +93,17 @@ struct Writer {
     client: Client,
     random: StdRng,
     acks: Acks,
+    gate: Arc<RwLock<()>>,
 }
 
 impl Writer {
     async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            if self.step().await.is_none() {
+            let gate = Arc::clone(&self.gate);
+            let may_write = gate.read().await;
+            let answered = self.step().await;
+            drop(may_write);
+            if answered.is_none() {
                 // Whether it was written is unknown, and nobody answers for now.
                 until_answers(&self.client, &stop).await;
             }
@@ -100,7 +120,7 @@ impl Writer {
         let kind = self.random.random_range(0..10);
         let (answer, deleted) = match kind {
             0..=2 => {
-                let body = json!({ "id": user, "department": department, "name": name, "password_hash": hash });
+                let body = json!({ "id": user, "department": department, "name": name, "password_hash": &hash });
                 let json = [("content-type", "application/json")];
                 (self.client.try_send(Method::POST, "/users", &json, Some(body.to_string())).await.ok()?, None)
             }
@@ -108,7 +128,7 @@ impl Writer {
                 let body = match kind {
                     3 => json!({ "name": name }),
                     4 | 5 => json!({ "locked": self.random.random::<bool>() }),
-                    _ => json!({ "password_hash": hash }),
+                    _ => json!({ "password_hash": &hash }),
                 };
                 (self.client.try_send(Method::PATCH, &path, &[PATCH], Some(body.to_string())).await.ok()?, None)
             }
@@ -121,6 +141,10 @@ impl Writer {
                 (self.client.try_send(Method::DELETE, &path, &headers, None).await.ok()?, Some(read.clone()))
             }
         };
+        if answer.status == 503 && answer.json["code"] == "unavailable" && matches!(kind, 0..=2 | 6 | 7) {
+            // Nobody else ever writes this hash.
+            self.acks.refuse(hash);
+        }
         self.keep(user, &answer, deleted.as_ref());
         Some(())
     }

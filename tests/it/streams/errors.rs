@@ -9,7 +9,7 @@ use crate::harness::settings::Settings;
 use crate::harness::{Stack, eventually};
 
 /// Lets the server refuse commands of change streams over the whole database so many times.
-async fn refuse(stack: &Stack, commands: &[&str], code: i32, times: i32) {
+pub(super) async fn refuse(stack: &Stack, commands: &[&str], code: i32, times: i32) {
     let namespace = format!("{}.$cmd.aggregate", stack.place.database);
     let data = doc! { "failCommands": commands, "errorCode": code, "appName": "r1", "namespace": namespace };
     admin(stack, doc! { "configureFailPoint": "failCommand", "mode": { "times": times }, "data": data }).await;

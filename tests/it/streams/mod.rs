@@ -2,6 +2,7 @@
 
 mod errors;
 mod load;
+mod receipts;
 
 use std::time::Duration;
 
