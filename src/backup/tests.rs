@@ -47,6 +47,7 @@ impl Place {
             sequence: Sequence(7),
             chain: Chain::GENESIS,
             time: Timestamp::from_millis(0),
+            closed: false,
             cluster_time: ClusterTime { seconds: 1, ordinal: 2 },
             balance: 0,
             token: None,

@@ -2,6 +2,8 @@
 
 mod errors;
 mod load;
+mod room;
+mod unreadable;
 
 use std::time::Duration;
 
