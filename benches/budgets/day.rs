@@ -159,6 +159,7 @@ impl Day {
             sequence: journal.at.sequence,
             chain: journal.at.chain,
             time: Timestamp::from_millis(time),
+            closed: false,
             cluster_time: ClusterTime { seconds: 1, ordinal: 1 },
             balance: i64::try_from(self.people.len()).unwrap_or_default(),
             token: None,

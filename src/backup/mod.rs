@@ -31,6 +31,7 @@ pub mod plan;
 #[cfg(test)]
 mod plan_tests;
 pub mod prune;
+mod read_ahead;
 mod read_back;
 pub mod record;
 pub mod renumber;

@@ -162,6 +162,7 @@ async fn write(
         sequence: at.sequence,
         chain: at.chain,
         time: Timestamp::from_millis(0),
+        closed: false,
         cluster_time: ClusterTime { seconds: 1, ordinal: 1 },
         balance: 0,
         token: None,

@@ -9,7 +9,7 @@ use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::copies::{CopyState, TargetState};
 use crate::domain::epoch::Epoch;
 use crate::domain::history::{Chain, ClusterTime, Position, Sequence, Timeline};
-use crate::domain::user::User;
+use crate::domain::user::{Rev, User};
 use crate::targets::Targets;
 
 use super::chunker::Chunker;
@@ -47,6 +47,7 @@ impl Place {
             sequence: Sequence(7),
             chain: Chain::GENESIS,
             time: Timestamp::from_millis(0),
+            closed: false,
             cluster_time: ClusterTime { seconds: 1, ordinal: 2 },
             balance: 0,
             token: None,
@@ -190,7 +191,11 @@ proptest! {
     fn the_root_commits_to_the_content_and_not_to_revisions(count in 1_u32..300, at in 0_usize..300) {
         let records = users(count);
         let mut rewritten = records.clone();
-        for user in &mut rewritten { user.version += 9; }
+        for user in &mut rewritten {
+            user.version += 9;
+            user.rev = Rev::from_bits(user.rev.bits() + 9);
+            user.updated_at = Timestamp::from_millis(9);
+        }
         prop_assert_eq!(roots(&records).1, roots(&rewritten).1);
         let at = at % records.len();
         rewritten[at].locked = true;

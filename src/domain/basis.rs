@@ -52,6 +52,7 @@ mod tests {
             sequence: Sequence(sequence),
             chain: Chain::GENESIS,
             time: Timestamp::from_millis(minutes * 60_000),
+            closed: false,
             cluster_time: ClusterTime { seconds: 1, ordinal: 1 },
             balance: 0,
             token: None,

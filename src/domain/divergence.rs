@@ -211,6 +211,7 @@ mod tests {
                 sequence: Sequence(10),
                 chain: Chain([1; 32]),
                 time: Timestamp::from_millis(0),
+                closed: false,
                 cluster_time: ClusterTime { seconds: 1, ordinal: 1 },
                 balance: 0,
                 token: None,

@@ -1,6 +1,7 @@
 //! How far a department's history goes: sequences, chain, timeline, position.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::clock::Timestamp;
 use super::damage::JournalDamage;
@@ -10,6 +11,9 @@ use super::epoch::Epoch;
 use super::ids::{DepartmentName, TargetName, UserId};
 use super::user::User;
 use super::window::Place;
+
+/// What moments are counted in.
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Per-department number of a change: 1, 2, 3, …; 0 is the empty beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,12 +60,33 @@ pub struct Position {
     pub chain: Chain,
     /// The department's time at that point; never goes back.
     pub time: Timestamp,
+    /// Something that is no change of a user stands after the last change, so that every later change has a later time.
+    pub closed: bool,
     /// The oplog moment of the event that stands at this point.
     pub cluster_time: ClusterTime,
     /// Inserts less deletes since the history began; tells how many records there are by how many there were.
     pub balance: i64,
     /// Where the stream goes on after it; absent before the first event.
     pub token: Option<StreamToken>,
+}
+
+impl Position {
+    /// The last moment whose changes are all there: the next change may have the same time as the one before it.
+    pub fn certain(&self) -> Timestamp {
+        if self.closed { self.time } else { self.time.earlier_by(MILLISECOND) }
+    }
+
+    /// Takes the time of an event in; `wall` is the clock of the server that wrote it, which may have gone back.
+    pub fn tell_time(&mut self, wall: Option<Timestamp>, is_change: bool) {
+        if is_change {
+            let least = if self.closed { self.time.later_by(MILLISECOND) } else { self.time };
+            self.time = wall.map_or(least, |wall| wall.max(least));
+            self.closed = false;
+        } else if let Some(wall) = wall {
+            self.time = self.time.max(wall);
+            self.closed = true;
+        }
+    }
 }
 
 /// What the history comes from: a restore into another replica set, or a dropped collection, changes it.
@@ -111,9 +136,9 @@ pub struct Head {
 }
 
 impl Head {
-    /// The place that it has reached.
+    /// The place that it has reached, at the last moment of which nothing more can come.
     pub fn place(&self) -> Place {
-        Place { timeline: self.timeline, sequence: self.position.sequence, time: self.position.time }
+        Place { timeline: self.timeline, sequence: self.position.sequence, time: self.position.certain() }
     }
 
     /// How far a target holds the journal.

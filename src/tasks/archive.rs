@@ -28,6 +28,9 @@ const TROUBLE_LASTS: Duration = Duration::from_secs(5);
 /// Changes older than this that still wait make the history lag in sight.
 const LAG_SHOWN: Duration = Duration::from_secs(5);
 
+/// A department in which nobody writes any more has the moment of its last change closed after this.
+const CLOSED_AFTER: Duration = Duration::from_secs(2);
+
 /// A segment that is sealed and not yet on the write quorum.
 #[derive(Debug)]
 struct Ready {
@@ -36,23 +39,30 @@ struct Ready {
     end: Position,
 }
 
-/// When nothing was archived last, and whether a tick has been put into the stream since.
+/// Since when nothing was archived, and whether a tick has been put into the stream since.
 #[derive(Debug)]
 struct Idle {
     since: tokio::time::Instant,
     ticked: bool,
+    /// The time of the last change can still be the one of another, so it cannot be read yet.
+    open: bool,
 }
 
 impl Idle {
-    fn now() -> Self {
-        Self { since: tokio::time::Instant::now(), ticked: false }
+    fn now(open: bool) -> Self {
+        Self { since: tokio::time::Instant::now(), ticked: false, open }
+    }
+
+    /// How long it is before a tick moves the department's time on.
+    fn every(&self, idle_head_every: Duration) -> Duration {
+        if self.open { idle_head_every.min(CLOSED_AFTER) } else { idle_head_every }
     }
 }
 
 /// Archives until the leadership ends.
 pub(super) async fn run(leading: Leading) {
     let mut ready = None;
-    let mut idle = Idle::now();
+    let mut idle = Idle::now(false);
     if leading.unless_ended(exchanged::look_at_all(&leading)).await.is_err() {
         return;
     }
@@ -132,18 +142,18 @@ async fn archive(
         write(leading, &mut head, segment).await?;
         *ready = None;
     }
-    let backup = &leading.parts.config.backup;
-    let rested = idle.since.elapsed() >= backup.idle_head_every;
+    let every = idle.every(leading.parts.config.backup.idle_head_every);
+    let rested = idle.since.elapsed() >= every;
     if rested && !idle.ticked {
         leading.parts.store.barriers.tick(&leading.leadership.department).await?;
         idle.ticked = true;
     }
     // The tick comes by before the next look; then the head moves over it.
     let asked = leading.follower.is_asked();
-    let passed = leading.follower.position().time > head.position.time;
-    let moves = asked || (idle.ticked && (passed || idle.since.elapsed() >= backup.idle_head_every * 2));
+    let passed = leading.follower.position().certain() > head.position.certain();
+    let moves = asked || (idle.ticked && (passed || idle.since.elapsed() >= every * 2));
     if let Some(run) = leading.follower.take_if(|lines| lines > 0 || moves) {
-        *idle = Idle::now();
+        *idle = Idle::now(!run.end.closed);
         if run.lines.is_empty() {
             let journal = head.journal.clone();
             advance(leading, &mut head, run.end, journal).await?;

@@ -178,7 +178,7 @@ impl Follower {
             let position = &mut state.position;
             position.token = Some(event.token.clone());
             position.cluster_time = event.cluster_time.unwrap_or(position.cluster_time);
-            position.time = event.wall_time.map_or(position.time, |wall| position.time.max(wall));
+            position.tell_time(event.wall_time, matches!(event.kind, TailKind::User(_)));
             position.balance += event.growth;
             match &event.kind {
                 TailKind::User(change) => {

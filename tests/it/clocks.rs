@@ -67,3 +67,49 @@ async fn time_does_not_go_back_when_a_primary_is_followed_by_one_whose_clock_is_
     assert_eq!(read("again-0", again[0] - 1).await, 404);
     assert_eq!(read("again-4", again[4]).await, 200);
 }
+
+/// The names of the default department at a moment.
+async fn names_at(stack: &Stack, at: &str) -> Vec<String> {
+    let path = format!("/users?department=default&at={at}&limit=1000");
+    let page = stack.client().get(&path).await.expect(200).json;
+    page["items"].as_array().expect("have items").iter().map(|user| user["name"].to_string()).collect()
+}
+
+#[tokio::test]
+async fn what_was_read_at_a_moment_stays_so_when_more_is_written_in_the_same_millisecond() {
+    let stack = Stack::start(Settings { own_mongod: true, ..Settings::default() }).await;
+    let first = stack.mongod.as_ref().expect("have a mongod");
+    let behind = member_behind(stack.folder.path(), first, BEHIND).await;
+    write(&stack, "first").await;
+    // From now on the department's time stands still, so that every change has the millisecond of the one before it.
+    step_up(&behind).await;
+    let mut read: Vec<(String, Vec<String>)> = Vec::new();
+    for n in 0..4 {
+        let body = json!({ "id": format!("still-{n}"), "name": format!("still {n}"), "password_hash": hash_number(n) });
+        eventually("the user is there", SOON, async || {
+            let status = stack.client().post("/users", body.clone()).await.status;
+            (status == 201 || status == 409).then_some(())
+        })
+        .await;
+        let through = eventually("the change is archived", SOON, async || {
+            let shown = stack.client().get("/departments/default").await.expect(200).json;
+            let window = &shown["recovery_window"];
+            (window["last_sequence"] == 6 + n)
+                .then(|| window["restorable_through"].as_str().expect("be a time").to_owned())
+        })
+        .await;
+        let names = names_at(&stack, &through).await;
+        read.push((through, names));
+    }
+    let receipt = stack.client().send(Method::POST, "/departments/default/sync", &[], None).await.expect(200).json;
+    let at = receipt["time"].as_str().expect("be a time").to_owned();
+    let all = names_at(&stack, &at).await;
+    assert_eq!(all.len(), 9, "a receipt covers what was written before it, also by its time: {all:?}");
+    read.push((at, all));
+    write(&stack, "later").await;
+    for (at, names) in &read {
+        assert_eq!(names_at(&stack, at).await, *names, "{at}");
+    }
+    let times: Vec<i64> = times(&times_of(&stack), "still");
+    assert!(times[3] - times[0] < 1000, "time did not stand still: {times:?}");
+}

@@ -99,3 +99,45 @@ async fn what_no_target_has_any_more_is_shown_until_it_is_back() {
     assert_eq!(std::fs::read(segment(&stack, 1, &names[2])).expect("be there again"), whole);
     assert_eq!(std::fs::read(segment(&stack, 3, &names[2])).expect("be there again"), whole);
 }
+
+#[tokio::test]
+async fn a_target_that_lacks_a_segment_gets_nothing_after_it_until_somebody_has_the_segment_again() {
+    let stack = Stack::start(Settings { targets: 3, ..Settings::default() }).await;
+    let write = async |n: i64| {
+        let body = json!({ "id": format!("u-{n}"), "name": format!("user {n}"), "password_hash": hash_number(9) });
+        stack.client().post("/users", body).await.expect(201);
+        let receipt = stack.client().send(Method::POST, "/departments/default/sync", &[], None).await.expect(200).json;
+        assert_eq!(receipt["sequence"], n, "{receipt}");
+    };
+    let through = async |target: &str| {
+        let head = stack.client().get("/departments/default").await.expect(200).json["head"].clone();
+        let copies = head["journal"].as_array().expect("have copies").clone();
+        copies.into_iter().find(|copy| copy["target"] == target).map(|copy| copy["through"].clone())
+    };
+    write(1).await;
+    stack.first_slot_done("default").await;
+    eventually("the third target is level", SOON, async || (through("t3").await == Some(json!(1))).then_some(())).await;
+    let folder = |target: usize| stack.folder.path().join(format!("targets/t{target}/departments/default/1/journal"));
+    let aside = stack.folder.path().join("aside");
+    std::fs::rename(folder(3), &aside).expect("take the journal away");
+    std::fs::write(folder(3), "in the way").expect("put something in the way");
+    write(2).await;
+    // Nobody can bring it: the others lose it before the target is back.
+    let names = names_in(&folder(1));
+    let lost = names.iter().find(|name| name.contains("00000002-")).expect("have the segment");
+    let whole = std::fs::read(folder(1).join(lost)).expect("read the segment");
+    for target in [1, 2] {
+        std::fs::remove_file(folder(target).join(lost)).expect("lose the segment");
+    }
+    std::fs::remove_file(folder(3)).expect("clear the way");
+    std::fs::rename(&aside, folder(3)).expect("bring the journal back");
+    for n in 3..6 {
+        write(n).await;
+    }
+    assert_eq!(names_in(&folder(3)).len(), 1, "nothing lies behind a hole");
+    assert_eq!(through("t3").await, Some(json!(1)));
+
+    std::fs::write(folder(2).join(lost), whole).expect("bring it back to one target");
+    eventually("the third target is level", SOON, async || (through("t3").await == Some(json!(5))).then_some(())).await;
+    assert_eq!(fold(&journal_of(&stack, "t3", "default")), live(&stack).await);
+}

@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::archived::{fold, journal_of, live, names_in};
-use crate::harness::objects::forged;
+use crate::harness::objects::{forged, stranger};
 use crate::harness::records::hash_number;
 use crate::harness::settings::Settings;
 use crate::harness::stack::{leader_seen_by, present_everywhere};
@@ -185,20 +185,24 @@ fn honest(stack: &Stack, department: &str, kind: &str) -> Vec<(String, Vec<u8>)>
 /// Forged and replayed objects; gives their paths.
 fn plant_everything(stack: &Stack) -> Vec<String> {
     let mut planted: Vec<(String, Vec<u8>)> = Vec::new();
-    let header =
-        |kind: &str| format!("{{\"format\":1,\"kind\":\"{kind}\",\"department\":\"default\",\"timeline\":1}}\n");
+    let header = |kind: &str, timeline: i64| {
+        format!("{{\"format\":1,\"kind\":\"{kind}\",\"department\":\"default\",\"timeline\":{timeline}}}\n")
+    };
     let seal = |lines: &str| {
         let sealed = forged(&stack.place.recipient, lines);
         let hash = blake3::hash(&sealed).to_string();
         (sealed, hash)
     };
     // By somebody who knows the public recipient: far past the head, as if MongoDB had been rolled back.
-    let (sealed, hash) = seal(&header("segment"));
+    let (sealed, hash) = seal(&header("segment", 1));
     planted.push((format!("default/1/journal/{:020}-{:020}-{hash}.seg", 900, 901), sealed));
-    let (sealed, hash) = seal(&header("snapshot"));
+    let (sealed, hash) = seal(&header("snapshot", 1));
     planted.push((format!("default/1/snapshots/{:020}-{hash}.snap", 901), sealed));
-    let (sealed, hash) = seal(&header("backup"));
+    let (sealed, hash) = seal(&(header("backup", 9) + "{\"epoch\":99,\"content\":{\"sequence\":901}}\n"));
     planted.push((format!("default/9/backups/{}/1-{hash}", uuid::Uuid::now_v7()), sealed));
+    // By somebody who makes everything as rollkeeper does, and knows only the secret of a repository of their own.
+    let (path, sealed) = stranger(&stack.place.recipient);
+    planted.push((path.strip_prefix("departments/").expect("lie there").to_owned(), sealed));
     // Honest objects of another department, and of this one under another timeline.
     for (name, bytes) in honest(stack, "eng", "journal") {
         planted.push((format!("default/1/journal/{name}"), bytes));
@@ -266,9 +270,13 @@ async fn forged_and_replayed_objects_are_named_and_neither_believed_nor_carried_
         assert!(!third.join(path).exists(), "{path} was carried on");
         assert!(stack.folder.path().join("targets/t1").join(path).exists(), "{path} is left where it is");
     }
-    for part in
-        ["default/1/journal/00000000000000000900", "default/1/snapshots/", "default/9/backups/", "default/2/journal/"]
-    {
+    for part in [
+        "default/1/journal/00000000000000000900",
+        "default/1/journal/00000000000000000950",
+        "default/1/snapshots/",
+        "default/9/backups/",
+        "default/2/journal/",
+    ] {
         assert!(log.lines().any(|line| line.contains("not believed") && line.contains(part)), "{part} is not named");
     }
     let listed = stack.client().get("/backups?department=default").await.expect(200).json;

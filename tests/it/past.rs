@@ -1,11 +1,16 @@
 //! The past over HTTP: one user at a moment, its versions, a department at a moment, the records of a backup, differences.
 
+use std::time::Duration;
+
 use rollkeeper::domain::clock::Timestamp;
 use serde_json::{Value, json};
 
-use crate::harness::Stack;
 use crate::harness::records::hash_number;
 use crate::harness::settings::Settings;
+use crate::harness::{Stack, eventually};
+
+/// Much less than a quiet department's time is moved on after.
+const SOON: Duration = Duration::from_secs(20);
 
 async fn sync(stack: &Stack, department: &str) -> Value {
     stack.client().post(&format!("/departments/{department}/sync"), Value::Null).await.expect(200).json
@@ -92,6 +97,31 @@ async fn the_history_of_a_user_names_what_changed_and_shows_no_hash() {
     }
     assert_eq!(paged, *versions);
     assert_eq!(stack.client().get("/users/nobody/history").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_newest_change_can_be_read_at_its_own_time_soon_after_and_is_never_read_as_something_else() {
+    let stack = Stack::start(Settings::default()).await;
+    for n in 0..3 {
+        let body = json!({ "id": format!("u-{n}"), "name": format!("User {n}"), "password_hash": hash_number(n) });
+        stack.client().post("/users", body).await.expect(201);
+        // Nobody asks for a receipt, and nobody writes until then.
+        let time = eventually("its version is in the history", SOON, async || {
+            let history = stack.client().get(&format!("/users/u-{n}/history")).await.json;
+            history["items"][0]["time"].as_str().map(|time| time.parse::<Timestamp>().expect("be RFC 3339"))
+        })
+        .await;
+        eventually("it can be read at its time", SOON, async || {
+            let answer = stack.client().get(&format!("/users/u-{n}?at={time}")).await;
+            if answer.status == 422 {
+                assert_eq!(answer.json["errors"][0]["code"], "after_window", "{}", answer.text);
+                return None;
+            }
+            assert_eq!(answer.json["name"], format!("User {n}"), "{}", answer.text);
+            Some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -91,6 +91,7 @@ mod tests {
             sequence: crate::domain::history::Sequence(0),
             chain: crate::domain::history::Chain::GENESIS,
             time: crate::domain::clock::Timestamp::from_millis(0),
+            closed: false,
             cluster_time: ClusterTime { seconds: 16, ordinal: 2 },
             balance: 0,
             token,

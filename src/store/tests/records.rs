@@ -118,6 +118,7 @@ async fn a_head_moves_only_from_its_own_chain() {
         sequence: Sequence(4),
         chain: Chain([7; 32]),
         time: NOW,
+        closed: false,
         cluster_time: ClusterTime { seconds: 9, ordinal: 2 },
         balance: 2,
         token: Some(StreamToken(vec![1, 2, 3])),

@@ -3,6 +3,12 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use rollkeeper::backup::Repository;
+use rollkeeper::backup::chain::change_line;
+use rollkeeper::backup::segment::Segment;
+use rollkeeper::domain::clock::Timestamp;
+use rollkeeper::domain::epoch::Epoch;
+use rollkeeper::domain::history::{Chain, Change, Sequence, Source, Timeline};
 use serde_json::Value;
 
 use super::Stack;
@@ -101,4 +107,28 @@ pub(crate) fn forged(recipient: &str, lines: &str) -> Vec<u8> {
     let mut sealed = encryptor.wrap_output(Vec::new()).expect("begin to seal");
     sealed.write_all(&packed).expect("seal");
     sealed.finish().expect("seal to the end")
+}
+
+/// A segment of `default` at sequence 950 that is right in everything but the secret, and its path.
+pub(crate) fn stranger(recipient: &str) -> (String, Vec<u8>) {
+    let own = age::x25519::Identity::generate();
+    let recipients = [own.to_public().to_string(), recipient.to_owned()];
+    let secret = age::secrecy::ExposeSecret::expose_secret(&own.to_string()).to_owned();
+    let repository = Repository::from_secret("theirs", [7; 32], &recipients, &secret.into()).expect("make it");
+    let through = Timestamp::from_millis(4_000_000_000_000);
+    let line = change_line(Sequence(950), through, &Change::Delete("user-0".parse().expect("be an id")));
+    let segment = Segment {
+        department: "default".parse().expect("be a name"),
+        timeline: Timeline(1),
+        first: Sequence(950),
+        last: Sequence(950),
+        before: Chain([7; 32]),
+        after: repository.chain_after(&Chain([7; 32]), &line),
+        through,
+        epoch: Epoch(99),
+        source: Source { replica_set_id: "theirs".to_owned(), users_uuid: "theirs".to_owned() },
+        lines: [line, b"\n".to_vec()].concat(),
+    };
+    let (path, sealed) = repository.seal_segment(&segment).expect("seal");
+    (path.to_string(), sealed.to_vec())
 }

@@ -58,6 +58,8 @@ async fn a_department_whose_targets_are_dead_delays_no_other_and_loses_nothing()
     create(stack.client(), "slow", "slow-last").await;
     assert_eq!(head(&stack, "slow").await["sequence"], 0);
 
+    let opened = || stack.replicas[0].log().matches("opened the change stream").count();
+    let before = opened();
     hide(&stack, 1, "slow", false);
     eventually("the slow department has caught up", WITHIN, async || {
         let answer = stack.client().post("/departments/slow/sync", serde_json::json!({})).await;
@@ -66,6 +68,7 @@ async fn a_department_whose_targets_are_dead_delays_no_other_and_loses_nothing()
     .await;
     assert_journal_is(&stack, "slow", &changes.up_to("slow-last").await);
     assert!(gaps(&stack, "slow").await.is_empty());
+    assert!(opened() > before, "it had not left the stream: nobody came back into it");
     eventually("all are in one stream again", WITHIN, async || (cursors(&stack, "r1").await == 1).then_some(())).await;
 }
 

@@ -3,6 +3,8 @@
 mod errors;
 mod load;
 mod receipts;
+mod room;
+mod unreadable;
 
 use std::time::Duration;
 
