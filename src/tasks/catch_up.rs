@@ -19,6 +19,7 @@ use crate::domain::cause::{Cause, chain};
 use crate::domain::copies::{Copy, CopyState};
 use crate::domain::history::JournalCopy;
 use crate::domain::ids::TargetName;
+use crate::store::copies::Marked;
 use crate::targets::Target;
 use crate::targets::layout::ObjectPath;
 
@@ -85,7 +86,8 @@ async fn notice_loss(leading: &Leading) -> Result<(), Halt> {
 pub(super) async fn lose(leading: &Leading, target: &TargetName) -> Result<(), Halt> {
     let cause = Cause::new("copies_lost", "The target no longer has what it held; its copies are made again.");
     leading.check()?;
-    leading.parts.store.backups.lose_copies(&leading.leadership, target, &cause).await?;
+    let lost = Marked { from: CopyState::Present, to: CopyState::Missing, cause: Some(cause), verified_at: None };
+    leading.parts.store.copies.mark(&leading.leadership, target, None, &lost).await?;
     let without = |held: &[JournalCopy]| held.iter().filter(|held| held.target != *target).cloned().collect();
     level::set(leading, leading.head.lock().await, without).await
 }
@@ -133,7 +135,7 @@ impl Round {
     /// Tries every copy of a backup that is not present.
     async fn bring(&mut self, leading: &Leading, backup: &mut Backup) {
         let shown = backup.clone();
-        for copy in backup.copies.iter_mut().filter(|copy| copy.state != CopyState::Present) {
+        for copy in backup.copies.iter_mut().filter(|copy| matches!(copy.state, CopyState::Owed | CopyState::Missing)) {
             let Some(target) = leading.parts.targets.get(&copy.target) else { continue };
             if self.out_of_reach.contains(&copy.target) {
                 continue;

@@ -27,6 +27,7 @@ mod rescan;
 mod restores;
 mod schedule;
 mod scrub;
+mod scrub_snapshots;
 mod settle;
 mod stream;
 mod sweep;

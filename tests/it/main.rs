@@ -50,6 +50,7 @@ mod retention_pins;
 mod schedule;
 mod shutdown;
 mod simulation;
+mod snapshot_damage;
 mod streams;
 mod tidy;
 mod told;
