@@ -67,19 +67,22 @@ pub(super) async fn run(leading: Leading) {
 
 /// Marks every copy of a target missing that lacks the newest manifest that it is said to hold.
 async fn notice_loss(leading: &Leading) -> Result<(), Halt> {
-    let parts = &leading.parts;
-    let newest = parts.store.backups.newest_complete(&leading.leadership.department).await?;
-    let Some(Backup { content: Some(content), copies, .. }) = newest else { return Ok(()) };
-    let manifest = ObjectPath::from_stored(content.base.snapshot);
-    for copy in copies.iter().filter(|copy| copy.state == CopyState::Present) {
-        let Some(target) = parts.targets.get(&copy.target) else { continue };
-        if !matches!(target.size(&manifest).await, Ok(None)) {
-            continue;
+    for target in leading.parts.targets.iter() {
+        if lacks_newest(leading, target).await? {
+            warn!(target = %target.name(), "the target has lost what it held: its copies are made again");
+            lose(leading, target.name()).await?;
         }
-        warn!(target = %copy.target, "the target has lost what it held: its copies are made again");
-        lose(leading, &copy.target).await?;
     }
     Ok(())
+}
+
+/// Whether a target answers that it does not have the newest manifest that it is said to hold.
+pub(super) async fn lacks_newest(leading: &Leading, target: &Target) -> Result<bool, Halt> {
+    let newest = leading.parts.store.backups.newest_complete(&leading.leadership.department).await?;
+    let Some(Backup { content: Some(content), copies, .. }) = newest else { return Ok(false) };
+    let said = |copy: &Copy| copy.target == *target.name() && copy.state == CopyState::Present;
+    let manifest = ObjectPath::from_stored(content.base.snapshot);
+    Ok(copies.iter().any(said) && matches!(target.size(&manifest).await, Ok(None)))
 }
 
 /// Records that a target holds nothing any more.
