@@ -39,6 +39,7 @@ pub mod repair;
 pub mod repository;
 pub mod rescan;
 pub mod scrub;
+pub mod scrub_snapshot;
 pub mod seal;
 pub mod segment;
 mod shared_base;

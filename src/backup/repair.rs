@@ -82,7 +82,7 @@ pub(super) async fn place(target: &Target, path: &ObjectPath, sealed: Bytes) -> 
     read_named(target, path).await.map(|_| ())
 }
 
-async fn find_named(targets: &Targets, path: &ObjectPath) -> Result<Bytes, BackupError> {
+pub(super) async fn find_named(targets: &Targets, path: &ObjectPath) -> Result<Bytes, BackupError> {
     let accept =
         |sealed: Bytes| if is_named_for(path, &sealed) { Ok(sealed) } else { Err(damaged(path, "no copy is whole")) };
     Ok(targets.read(path, accept).await?)

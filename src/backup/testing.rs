@@ -80,8 +80,8 @@ pub(super) fn segment(
     (path, bytes, chain)
 }
 
-/// One directory, with a pause before each read.
-pub(super) fn slow_target(folder: &std::path::Path, wait: Duration) -> Targets {
-    let config = TargetConfig { name: "slow".to_owned(), url: format!("file://{}", folder.display()) };
+/// One target in memory, with a pause before each read.
+pub(super) fn slow_target(wait: Duration) -> Targets {
+    let config = TargetConfig { name: "slow".to_owned(), url: "memory:///".to_owned() };
     Targets::of(vec![Target::open(&config, Duration::from_secs(60), Clock::System).unwrap().slowed(wait)], 1)
 }

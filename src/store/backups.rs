@@ -278,31 +278,8 @@ impl Backups {
         self.set_fenced(leadership, id, BackupState::Complete, set).await
     }
 
-    /// Marks the present copies of a target `missing` in every complete backup of the department, fenced in its filter.
-    ///
-    /// # Errors
-    /// When MongoDB does not answer.
-    pub async fn lose_copies(
-        &self,
-        leadership: &Leadership,
-        target: &TargetName,
-        cause: &Cause,
-    ) -> Result<(), StoreError> {
-        let filter = doc! {
-            "_id.department": leadership.department.as_str(),
-            "state": BackupState::Complete.name(),
-            "copies": { "$elemMatch": { "target": target.as_str(), "state": CopyState::Present.name() } },
-        };
-        let set = doc! {
-            "copies.$[lost].state": CopyState::Missing.name(),
-            "copies.$[lost].cause": cause_document(Some(cause)),
-        };
-        let lost = doc! { "lost.target": target.as_str(), "lost.state": CopyState::Present.name() };
-        let update = self.backups.update_many(not_above(filter, leadership), doc! { "$set": set });
-        write(update.array_filters(vec![lost])).await.map(drop)
-    }
-
-    /// Complete backups of a department that one of these targets has not, or not as present, oldest first.
+    /// Complete backups of a department that one of these targets has not, or owes, or has lost, oldest first. What is
+    /// damaged is the business of the scrub: nobody can bring it now.
     ///
     /// # Errors
     /// When MongoDB does not answer.
@@ -317,7 +294,7 @@ impl Backups {
             "_id.department": department.as_str(),
             "state": BackupState::Complete.name(),
             "$or": [
-                { "copies": { "$elemMatch": { "target": { "$in": &names }, "state": { "$ne": "present" } } } },
+                { "copies": { "$elemMatch": { "target": { "$in": &names }, "state": { "$in": ["owed", "missing"] } } } },
                 { "copies.target": { "$not": { "$all": &names } } },
             ],
         };

@@ -6,6 +6,7 @@
 pub mod backups;
 pub mod barriers;
 pub mod condemned;
+pub mod copies;
 pub mod departments;
 pub mod divergence;
 mod documents;
@@ -66,6 +67,8 @@ pub struct Store {
     pub backups: backups::Backups,
     /// Backups as retention sees them.
     pub kept: kept::Kept,
+    /// Copies of backups, many at a time.
+    pub copies: copies::Copies,
     /// Names that nothing may refer to any more.
     pub condemned: condemned::Condemned,
     /// Sync barriers.
@@ -96,6 +99,7 @@ impl Store {
             users: users::Users::new(&database),
             departments: departments::Departments::new(&database),
             backups: backups::Backups::new(&database),
+            copies: copies::Copies::new(&database),
             kept: kept::Kept::new(&database),
             condemned: condemned::Condemned::new(&database),
             barriers: barriers::Barriers::new(&database),

@@ -58,6 +58,12 @@ pub(super) async fn capture(
     let previous = previous.and_then(|previous| Some((previous, previous.content.as_ref()?)));
     let last = previous.filter(|(_, content)| content.timeline == timeline).map(|(_, content)| content.sequence);
     let capture = Capture { leading, id: &backup.id, timeline, position, last };
+    // Of a snapshot that no target has whole, the chunks that nothing touches would be referred to again.
+    let damaged = |(previous, _): &(&Backup, _)| previous.copies.iter().any(|copy| copy.state == CopyState::Damaged);
+    if previous.as_ref().is_some_and(damaged) {
+        info!("the last snapshot is damaged: the records are scanned");
+        return capture.scan().await;
+    }
     let outcome = match basis(backup.kind, previous.map(|(_, content)| content), timeline, position) {
         Basis::Scan => return capture.scan().await,
         Basis::Fold => capture.fold(previous.map(|(_, content)| content)).await,

@@ -19,6 +19,7 @@ use crate::domain::cause::{Cause, chain};
 use crate::domain::copies::{Copy, CopyState};
 use crate::domain::history::JournalCopy;
 use crate::domain::ids::TargetName;
+use crate::store::copies::Marked;
 use crate::targets::Target;
 use crate::targets::layout::ObjectPath;
 
@@ -66,26 +67,30 @@ pub(super) async fn run(leading: Leading) {
 
 /// Marks every copy of a target missing that lacks the newest manifest that it is said to hold.
 async fn notice_loss(leading: &Leading) -> Result<(), Halt> {
-    let parts = &leading.parts;
-    let newest = parts.store.backups.newest_complete(&leading.leadership.department).await?;
-    let Some(Backup { content: Some(content), copies, .. }) = newest else { return Ok(()) };
-    let manifest = ObjectPath::from_stored(content.base.snapshot);
-    for copy in copies.iter().filter(|copy| copy.state == CopyState::Present) {
-        let Some(target) = parts.targets.get(&copy.target) else { continue };
-        if !matches!(target.size(&manifest).await, Ok(None)) {
-            continue;
+    for target in leading.parts.targets.iter() {
+        if lacks_newest(leading, target).await? {
+            warn!(target = %target.name(), "the target has lost what it held: its copies are made again");
+            lose(leading, target.name()).await?;
         }
-        warn!(target = %copy.target, "the target has lost what it held: its copies are made again");
-        lose(leading, &copy.target).await?;
     }
     Ok(())
+}
+
+/// Whether a target answers that it does not have the newest manifest that it is said to hold.
+pub(super) async fn lacks_newest(leading: &Leading, target: &Target) -> Result<bool, Halt> {
+    let newest = leading.parts.store.backups.newest_complete(&leading.leadership.department).await?;
+    let Some(Backup { content: Some(content), copies, .. }) = newest else { return Ok(false) };
+    let said = |copy: &Copy| copy.target == *target.name() && copy.state == CopyState::Present;
+    let manifest = ObjectPath::from_stored(content.base.snapshot);
+    Ok(copies.iter().any(said) && matches!(target.size(&manifest).await, Ok(None)))
 }
 
 /// Records that a target holds nothing any more.
 pub(super) async fn lose(leading: &Leading, target: &TargetName) -> Result<(), Halt> {
     let cause = Cause::new("copies_lost", "The target no longer has what it held; its copies are made again.");
     leading.check()?;
-    leading.parts.store.backups.lose_copies(&leading.leadership, target, &cause).await?;
+    let lost = Marked { from: CopyState::Present, to: CopyState::Missing, cause: Some(cause), verified_at: None };
+    leading.parts.store.copies.mark(&leading.leadership, target, None, &lost).await?;
     let without = |held: &[JournalCopy]| held.iter().filter(|held| held.target != *target).cloned().collect();
     level::set(leading, leading.head.lock().await, without).await
 }
@@ -133,7 +138,7 @@ impl Round {
     /// Tries every copy of a backup that is not present.
     async fn bring(&mut self, leading: &Leading, backup: &mut Backup) {
         let shown = backup.clone();
-        for copy in backup.copies.iter_mut().filter(|copy| copy.state != CopyState::Present) {
+        for copy in backup.copies.iter_mut().filter(|copy| matches!(copy.state, CopyState::Owed | CopyState::Missing)) {
             let Some(target) = leading.parts.targets.get(&copy.target) else { continue };
             if self.out_of_reach.contains(&copy.target) {
                 continue;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::catch_up::lose;
+use super::catch_up::{lacks_newest, lose};
 use super::halt::Halt;
 use super::leader::Leading;
 use super::level::sure_after;
@@ -50,7 +50,7 @@ pub(super) async fn look_at_all(leading: &Leading) {
     futures::future::join_all(each).await;
 }
 
-/// Looks whether a target holds the last change that it is said to hold, unless that was seen before. One that does not has
+/// Looks whether a target holds the last change and the newest snapshot that it is said to hold, unless that was seen before. One that does not has
 /// lost everything: it is filled again.
 pub(super) async fn look(leading: &Leading, target: &Target) -> Result<(), Halt> {
     if leading.looked.is_same(target) {
@@ -60,10 +60,13 @@ pub(super) async fn look(leading: &Leading, target: &Target) -> Result<(), Halt>
     let exchanged = target.exchanged();
     let head = leading.head.lock().await.clone();
     let said = head.journal_through(target.name()).filter(|said| *said > sure_after(&head));
-    if let Some(said) = said
-        && !journal::holds(target, &head.department, 1..=head.timeline.0, said).await?
-    {
-        warn!(target = %target.name(), sequence = said.0, "the target lacks the journal that it held: it is filled again");
+    let holds_journal = match said {
+        Some(said) => journal::holds(target, &head.department, 1..=head.timeline.0, said).await?,
+        // Its last change is one that retention may have taken.
+        None => true,
+    };
+    if !holds_journal || lacks_newest(leading, target).await? {
+        warn!(target = %target.name(), "the target lacks what it held: it is filled again");
         lose(leading, target.name()).await?;
     }
     leading.looked.set(target, exchanged);

@@ -14,7 +14,7 @@ use super::exchanged::Looked;
 use super::follower::Follower;
 use super::halt::Halt;
 use super::stream::Hub;
-use super::{archive, backups, catch_up, follow, prune, rescan, restores, schedule, scrub};
+use super::{archive, backups, catch_up, follow, prune, rescan, restores, schedule, scrub, scrub_snapshots};
 use crate::backup::Repository;
 use crate::backup::journal_read::JournalPlace;
 use crate::cluster::{Claim, Lease, Verdict};
@@ -210,6 +210,7 @@ async fn run_tasks(leading: &Leading, hub: Hub) {
         tracker.spawn(writer(restores::run(leading.clone()).boxed())),
         tracker.spawn(writer(catch_up::run(leading.clone()).boxed())),
         tracker.spawn(writer(scrub::run(leading.clone()).boxed())),
+        tracker.spawn(writer(scrub_snapshots::run(leading.clone()).boxed())),
         tracker.spawn(writer(rescan::run(leading.clone()).boxed())),
         tracker.spawn(writer(prune::run(leading.clone()).boxed())),
     ];

@@ -30,6 +30,7 @@ mod restores;
 mod retire;
 mod schedule;
 mod scrub;
+mod scrub_snapshots;
 mod settle;
 mod stream;
 mod sweep;

@@ -54,6 +54,7 @@ mod retention_pins;
 mod schedule;
 mod shutdown;
 mod simulation;
+mod snapshot_damage;
 mod streams;
 mod target_hangs;
 mod tidy;

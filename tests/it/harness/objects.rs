@@ -76,6 +76,16 @@ impl Object {
         std::fs::write(file, bytes).expect("damage the copy");
     }
 
+    /// What it is.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether the copy on one target, counted from 0, is as it was.
+    pub(crate) fn is_whole(&self, on: usize) -> bool {
+        std::fs::read(&self.files[on]).is_ok_and(|bytes| bytes == self.bytes)
+    }
+
     /// Puts every copy back as it was.
     pub(crate) fn mend(&self) {
         for file in &self.files {
