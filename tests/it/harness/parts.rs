@@ -111,6 +111,14 @@ async fn take_in(of: &Part, started: &Part) {
     })
     .await;
     until_secondary(&admin).await;
+    // One that is new has no vote before the primary has seen that it is level.
+    eventually("every member has a vote", START, async || {
+        let config = primary.run_command(doc! { "replSetGetConfig": 1 }).await.ok()?;
+        let members = config.get_document("config").ok()?.get_array("members").ok()?.len();
+        let status = primary.run_command(doc! { "replSetGetStatus": 1 }).await.ok()?;
+        (usize::try_from(status.get_i32("votingMembersCount").ok()?).ok()? == members).then_some(())
+    })
+    .await;
 }
 
 /// Waits until a mongod follows another one.
