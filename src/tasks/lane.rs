@@ -160,8 +160,12 @@ impl Lane {
         self.patience = (self.patience * 2).min(PATIENCE_MAX);
     }
 
-    /// Waits for the next event and gives it to whom it concerns. Cancel-safe.
+    /// Waits for the next event and gives it to whom it concerns; where no stream is open, until it may be opened.
+    /// Cancel-safe.
     pub(super) async fn step(&mut self) {
+        if self.wants_to_open() {
+            return tokio::time::sleep_until(self.open_at).await;
+        }
         let Some(stream) = &mut self.stream else { return std::future::pending().await };
         match stream.next(self.patience).await {
             Ok(event) => self.take(event),

@@ -35,6 +35,19 @@ async fn a_stream_that_breaks_and_can_start_anew_where_it_was_has_lost_nothing()
 }
 
 #[tokio::test]
+async fn a_stream_that_cannot_be_opened_again_at_once_is_opened_when_that_works() {
+    let stack = Stack::start(Settings { own_mongod: true, ..Settings::default() }).await;
+    sync(&stack, "default").await;
+    // The stream is lost, and the next ones cannot be opened, as while MongoDB is away for some seconds.
+    refuse(&stack, &["getMore", "aggregate"], 8, 4).await;
+    until_log_has(&stack, "open the change stream: tried again", 2).await;
+    stack.create("default", "ada", "Ada").await;
+    assert_eq!(sync(&stack, "default").await["sequence"], 1);
+    assert_eq!(head(&stack, "default").await["timeline"], 1);
+    assert!(gaps(&stack, "default").await.is_empty());
+}
+
+#[tokio::test]
 async fn each_error_that_a_stream_cannot_go_on_from_is_a_gap_with_its_name() {
     let stack = Stack::start(Settings { own_mongod: true, ..Settings::default() }).await;
     let mut wanted = Vec::new();
