@@ -83,5 +83,5 @@ pub(super) fn segment(
 /// One target in memory, with a pause before each read.
 pub(super) fn slow_target(wait: Duration) -> Targets {
     let config = TargetConfig { name: "slow".to_owned(), url: "memory:///".to_owned() };
-    Targets::of(vec![Target::open(&config, Duration::from_secs(60), Clock::System).unwrap().slowed(wait)], 1)
+    Targets::of(vec![Target::open(&config, Duration::from_mins(1), Clock::System).unwrap().slowed(wait)], 1)
 }

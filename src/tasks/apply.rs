@@ -29,7 +29,7 @@ impl Applier<'_> {
         let renames = if progress.pass <= Pass::Renames { self.contended().await? } else { Vec::new() };
         if progress.pass == Pass::Deletes {
             if self.restore.plan.as_ref().is_none_or(|plan| plan.deletes > 0) {
-                self.ranges(&mut progress, |change| change.action == Action::Delete).await?;
+                Box::pin(self.ranges(&mut progress, |change| change.action == Action::Delete)).await?;
             }
             progress.pass = Pass::Renames;
             progress.key = None;
@@ -43,7 +43,7 @@ impl Applier<'_> {
             progress.pass = Pass::Records;
             progress.key = None;
         }
-        self.ranges(&mut progress, |change| change.action != Action::Delete).await
+        Box::pin(self.ranges(&mut progress, |change| change.action != Action::Delete)).await
     }
 
     async fn contended(&self) -> Result<Vec<RenameGroup>, Halt> {
