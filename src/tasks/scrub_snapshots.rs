@@ -3,7 +3,7 @@
 //! Rules: each object is read once in a pass, however many snapshots refer to it; what no target has whole makes the copies
 //! of the backups that need it `damaged`, until it is whole again. No snapshot is made out of a damaged one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,9 +50,9 @@ pub(super) async fn run(leading: Leading) {
 /// One pass over all targets; tells whether anything is lost.
 async fn scrub_all(leading: &Leading) -> Result<bool, Halt> {
     let needs = leading.parts.store.kept.needs(&leading.leadership.department).await?;
-    let snapshots: BTreeMap<(i64, Sequence, String), ()> =
-        needs.into_iter().map(|need| ((need.timeline.0, need.base, need.snapshot), ())).collect();
-    let mut snapshots: Vec<String> = snapshots.into_keys().map(|(.., snapshot)| snapshot).collect();
+    let snapshots: BTreeSet<(i64, Sequence, String)> =
+        needs.into_iter().map(|need| (need.timeline.0, need.base, need.snapshot)).collect();
+    let mut snapshots: Vec<String> = snapshots.into_iter().map(|(.., snapshot)| snapshot).collect();
     // Each leadership begins with another one, so that short ones come to all of them too.
     let begin = usize::try_from(leading.leadership.epoch.0).unwrap_or(0).checked_rem(snapshots.len());
     snapshots.rotate_left(begin.unwrap_or(0));
