@@ -57,9 +57,10 @@ impl Driver {
         let client = self.stack.database().await.client().clone();
         let admin = client.database("admin");
         let namespace = format!("{}.$cmd.aggregate", self.stack.place.database);
-        // The stream, and then the one that is opened after it.
+        // The stream, and then the one that is opened after it; once more, and who comes next to begin there loses it too.
+        let times = self.random.random_range(2..=3);
         let data = doc! { "failCommands": ["getMore", "aggregate"], "errorCode": code, "appName": &leader, "namespace": namespace };
-        let refuse = doc! { "configureFailPoint": "failCommand", "mode": { "times": 2 }, "data": data };
+        let refuse = doc! { "configureFailPoint": "failCommand", "mode": { "times": times }, "data": data };
         let mut found = false;
         for _ in 0..ATTEMPTS {
             if found {
