@@ -1,7 +1,7 @@
 //! Departments whose targets are dead make lag that everybody sees, and the memory of their replica does not grow.
 
 use mongodb::bson::{Document, doc};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::errors::hide;
 use super::{WITHIN, gaps, sync};
@@ -59,7 +59,7 @@ async fn many_departments_with_dead_targets_lag_in_sight_and_hold_no_more_than_t
         let left = |department: &&str| {
             log.lines().any(|line| line.contains("it leaves the change stream") && line.contains(*department))
         };
-        SLOW.iter().all(|department| left(&department)).then_some(())
+        SLOW.iter().all(|department| left(department)).then_some(())
     })
     .await;
     for round in 1..ROUNDS {
@@ -81,7 +81,7 @@ async fn many_departments_with_dead_targets_lag_in_sight_and_hold_no_more_than_t
     for department in SLOW {
         eventually("it has caught up", WITHIN, async || {
             let answer = stack.client().post(&format!("/departments/{department}/sync"), json!({})).await;
-            (answer.status == 200 && answer.json["sequence"] == Value::from(ROUNDS * ROUND)).then_some(())
+            (answer.status == 200 && answer.json["sequence"] == ROUNDS * ROUND).then_some(())
         })
         .await;
         assert!(gaps(&stack, department).await.is_empty(), "{department}");
