@@ -59,7 +59,7 @@ async fn many_departments_with_dead_targets_lag_in_sight_and_hold_no_more_than_t
         let left = |department: &&str| {
             log.lines().any(|line| line.contains("it leaves the change stream") && line.contains(*department))
         };
-        SLOW.iter().all(|department| left(department)).then_some(())
+        SLOW.iter().all(left).then_some(())
     })
     .await;
     for round in 1..ROUNDS {
