@@ -216,7 +216,7 @@ pub(super) fn moved(journal: &[JournalCopy], took: &[TargetName], through: Seque
 
 /// Answers every barrier that the head has passed.
 async fn give_receipts(leading: &Leading, head: &Head) -> Result<(), Halt> {
-    let passed = leading.follower.passed(head.position.sequence);
+    let passed = leading.follower.passed(head.position.sequence, head.position.certain());
     let level = head.journal.iter().filter(|copy| copy.through == head.position.sequence).count();
     if passed.is_empty() || level < leading.parts.targets.quorum() {
         return Ok(());
@@ -225,7 +225,7 @@ async fn give_receipts(leading: &Leading, head: &Head) -> Result<(), Halt> {
         timeline: head.timeline,
         sequence: head.position.sequence,
         chain: head.position.chain,
-        time: head.position.time,
+        time: head.position.certain(),
         copies: head.journal.clone(),
         executed_by: Executor::from(&leading.leadership),
     };
