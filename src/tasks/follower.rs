@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::halt::Halt;
 use crate::backup::Repository;
 use crate::backup::chain::change_line;
+use crate::domain::clock::Timestamp;
 use crate::domain::divergence::{DivergenceCause, Orphan};
 use crate::domain::history::{Position, Sequence};
 use crate::domain::ids::BarrierId;
@@ -71,7 +72,8 @@ struct State {
     /// Bytes of them up to the cut.
     cut_bytes: usize,
     markers: VecDeque<(String, Position)>,
-    barriers: Vec<(BarrierId, Sequence)>,
+    /// Each with the position at it.
+    barriers: Vec<(BarrierId, Sequence, Timestamp)>,
     /// What the last leader left past the head, and is still to be shown by the stream.
     orphans: Vec<Orphan>,
     /// One of them that the stream contradicts.
@@ -196,7 +198,7 @@ impl Follower {
                         state.markers.pop_front();
                     }
                 }
-                TailKind::Barrier(id) => state.barriers.push((id.clone(), position.sequence)),
+                TailKind::Barrier(id) => state.barriers.push((id.clone(), position.sequence, position.time)),
                 _ => {}
             }
             if state.transaction.is_none() {
@@ -222,7 +224,7 @@ impl Follower {
                     return Err((DivergenceCause::AnotherWriter, orphan.clone()));
                 }
                 let Some(orphan) = state.orphans.first() else { return Ok(()) };
-                if state.barriers.iter().any(|(seen, _)| seen == barrier) {
+                if state.barriers.iter().any(|(seen, ..)| seen == barrier) {
                     return Err((DivergenceCause::MongodbRolledBack, orphan.clone()));
                 }
             }
@@ -275,16 +277,16 @@ impl Follower {
         !self.lock().barriers.is_empty()
     }
 
-    /// Barriers whose changes are all at or before a sequence.
-    pub(super) fn passed(&self, archived: Sequence) -> Vec<BarrierId> {
+    /// Barriers whose changes are all archived, and can be read at the last certain moment.
+    pub(super) fn passed(&self, archived: Sequence, certain: Timestamp) -> Vec<BarrierId> {
         let state = self.lock();
-        let passed = state.barriers.iter().filter(|(_, sequence)| *sequence <= archived);
-        passed.map(|(id, _)| id.clone()).collect()
+        let passed = state.barriers.iter().filter(|(_, at, time)| *at <= archived && *time <= certain);
+        passed.map(|(id, ..)| id.clone()).collect()
     }
 
     /// Forgets barriers that have their receipt.
     pub(super) fn forget(&self, ids: &[BarrierId]) {
-        self.lock().barriers.retain(|(id, _)| !ids.contains(id));
+        self.lock().barriers.retain(|(id, ..)| !ids.contains(id));
     }
 
     /// The position of a marker, as soon as the stream has shown it; none after it was started anew once more than

@@ -18,7 +18,7 @@ pub(super) struct Receipts {
 impl Receipts {
     /// Answers every barrier that the head has passed. The caller keeps the head from going on meanwhile.
     pub(super) async fn give(&mut self, leading: &Leading, head: &Head) -> Result<(), Halt> {
-        let passed = leading.follower.passed(head.position.sequence);
+        let passed = leading.follower.passed(head.position.sequence, head.position.certain());
         let level = head.journal.iter().filter(|copy| copy.through == head.position.sequence).count();
         if passed.is_empty() || level < leading.parts.targets.quorum() || !self.has_begun(leading, head).await? {
             return Ok(());
@@ -27,7 +27,7 @@ impl Receipts {
             timeline: head.timeline,
             sequence: head.position.sequence,
             chain: head.position.chain,
-            time: head.position.time,
+            time: head.position.certain(),
             copies: head.journal.clone(),
             executed_by: Executor::from(&leading.leadership),
         };
