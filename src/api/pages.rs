@@ -2,8 +2,9 @@
 
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
 
 use super::auth::Tokens;
 use super::cursor;
@@ -14,6 +15,18 @@ use crate::domain::text::Invalid;
 pub const LIMIT_DEFAULT: usize = 100;
 /// Most items of a page.
 pub const LIMIT_MAX: usize = 1000;
+
+/// The parameters of a list that has no filter.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// Items of the page, 1 to 1000. Default 100.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    pub limit: Option<String>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
 
 /// What page was asked for.
 #[derive(Debug)]

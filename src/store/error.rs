@@ -101,7 +101,8 @@ fn timed_out() -> Error {
     Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut))
 }
 
-/// Server codes that say that no primary took the command.
+/// Server codes that say that no primary took the command. The driver sends a write again by itself, so they may be about the
+/// second time only.
 const NOT_PRIMARY: [i32; 3] = [10107, 13435, 10058];
 /// Server codes of a node that stops, recovers or cannot reach the others.
 const INTERRUPTED: [i32; 12] = [11600, 11602, 13436, 189, 91, 6, 7, 50, 64, 89, 134, 262];
@@ -125,13 +126,17 @@ impl StoreError {
             return Self::Taken(field);
         }
         let code = command_code(&error);
-        if is_before_send(&error) || code.is_some_and(|code| NOT_PRIMARY.contains(&code)) {
+        // Nothing of a transaction is sent again but its commit.
+        let in_transaction = error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR);
+        let not_primary = code.is_some_and(|code| NOT_PRIMARY.contains(&code));
+        if is_before_send(&error) || not_primary && in_transaction {
             return Self::Unavailable(error);
         }
         let unknown = matches!(
             *error.kind,
             ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) | ErrorKind::Shutdown
-        ) || code.is_some_and(|code| INTERRUPTED.contains(&code));
+        ) || not_primary
+            || code.is_some_and(|code| INTERRUPTED.contains(&code));
         if unknown { Self::OutcomeUnknown(error) } else { Self::Other(error) }
     }
 

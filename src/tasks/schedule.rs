@@ -16,6 +16,8 @@ use crate::domain::ids::{BackupId, DepartmentName};
 
 /// Longest sleep, so that a changed clock or a missed poke is noticed.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_mins(1);
+/// How soon a backup that bridges a gap is looked for, and asked for again when it failed.
+const BRIDGE_AGAIN: Duration = Duration::from_secs(10);
 
 /// Keeps the schedule until the leadership ends.
 pub(super) async fn run(leading: Leading) {
@@ -43,7 +45,7 @@ async fn keep(leading: &Leading) -> Result<Duration, Halt> {
     if department.state == DepartmentState::Deleted {
         return Ok(LOOK_AT_LEAST_EVERY);
     }
-    bridge_gap(leading).await?;
+    let bridged = bridge_gap(leading).await?;
     let now = leading.parts.clock.now();
     let slot = department.policy.slot_at(now);
     let last = department.schedule.last_slot;
@@ -56,31 +58,35 @@ async fn keep(leading: &Leading) -> Result<Duration, Halt> {
         leading.pokes.backups.notify_one();
     }
     let next = slot.as_millis() + i64::try_from(department.policy.backup_every.as_millis()).unwrap_or(i64::MAX);
-    Ok(Duration::from_millis(u64::try_from(next - leading.parts.clock.now().as_millis()).unwrap_or(0)))
+    let wait = Duration::from_millis(u64::try_from(next - leading.parts.clock.now().as_millis()).unwrap_or(0));
+    Ok(if bridged { wait } else { wait.min(BRIDGE_AGAIN) })
 }
 
 /// After a gap nothing can be restored until there is a backup again: asks for one at once, and again until the new timeline
 /// has one that is complete. Only the leader does so, and one of before has committed or never does, so there is one at
-/// a time.
-async fn bridge_gap(leading: &Leading) -> Result<(), Halt> {
+/// a time. Tells whether there is one.
+async fn bridge_gap(leading: &Leading) -> Result<bool, Halt> {
     let (timeline, gap) = {
         let head = leading.head.lock().await;
         (head.timeline, !head.gaps.is_empty() && head.source.has_users())
     };
     if !gap {
-        return Ok(());
+        return Ok(true);
     }
     let (store, name) = (&leading.parts.store, &leading.leadership.department);
     let newest = store.backups.newest_complete(name).await?.and_then(|backup| backup.content);
-    if newest.is_some_and(|content| content.timeline >= timeline) || !store.backups.open(name).await?.is_empty() {
-        return Ok(());
+    if newest.is_some_and(|content| content.timeline >= timeline) {
+        return Ok(true);
+    }
+    if !store.backups.open(name).await?.is_empty() {
+        return Ok(false);
     }
     let backup = Backup::queued(fresh_backup_id(), name.clone(), BackupKind::Scheduled, leading.parts.clock.now());
     leading.check()?;
     store.backups.insert_fenced(&leading.leadership, &backup).await?;
     info!(backup.id = %backup.id, "asked for a backup after a gap");
     leading.pokes.backups.notify_one();
-    Ok(())
+    Ok(false)
 }
 
 fn queued(department: &DepartmentName, slot: Timestamp, now: Timestamp) -> Backup {

@@ -4,14 +4,12 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use futures::TryStreamExt;
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::load;
 use crate::api::auth::require_scope;
 use crate::api::cursor;
 use crate::api::extract::{Path, Path2, Query};
-use crate::api::pages::PageRequest;
+use crate::api::pages::{PageQuery, PageRequest};
 use crate::api::past::refused;
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::api::users::wire::{UserPage, UserView};
@@ -21,18 +19,6 @@ use crate::domain::backup::Backup;
 use crate::domain::ids::{BackupId, UserId};
 use crate::domain::token::{Caller, Scope};
 use crate::domain::user::User;
-
-/// Page of the users of a backup.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct BackupUsersQuery {
-    /// Items of the page, 1 to 1000. Default 100.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
-    limit: Option<String>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
 
 /// The point that a complete backup stands for.
 pub(super) fn point_of(backup: &Backup) -> Result<PastPoint, Problem> {
@@ -46,14 +32,14 @@ pub(super) fn point_of(backup: &Backup) -> Result<PastPoint, Problem> {
 ///
 /// In the order of ids, without their hashes.
 #[utoipa::path(get, path = "/backups/{backup_id}/users", operation_id = "listBackupUsers", tag = "backups",
-    params(("backup_id" = String, Path, description = "Id of the backup."), BackupUsersQuery),
+    params(("backup_id" = String, Path, description = "Id of the backup."), PageQuery),
     responses((status = 200, description = "One page; `Link` names the next.", body = UserPage), Problems))]
 pub(in crate::api) async fn list_backup_users(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<BackupId>,
     uri: Uri,
-    Query(query): Query<BackupUsersQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     require_scope(&caller, Scope::UsersRead)?;
     let backup = load(&app, &caller, &id).await?;

@@ -6,14 +6,14 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::put::read_duration;
 use super::wire::in_units;
 use crate::api::auth::require;
 use crate::api::cursor;
 use crate::api::extract::{Path, Query, not_null};
-use crate::api::pages::PageRequest;
+use crate::api::pages::{PageQuery, PageRequest};
 use crate::api::problem::{FieldProblem, Problem, Problems};
 use crate::app::App;
 use crate::domain::ids::DepartmentName;
@@ -204,31 +204,19 @@ pub struct RetentionPlanView {
     pub next_cursor: Option<String>,
 }
 
-/// Page of a plan.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct RetentionQuery {
-    /// Items of the page, 1 to 1000. Default 100.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
-    limit: Option<String>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// Shows what retention keeps and drops.
 ///
 /// A dry run: the leader carries out the same plan after each backup. Each backup comes with every reason. A deleted
 /// department shows its plan as long as anything of it is there.
 #[utoipa::path(get, path = "/departments/{department}/retention", operation_id = "getRetention", tag = "departments",
-    params(("department" = String, Path, description = "Name of the department."), RetentionQuery),
+    params(("department" = String, Path, description = "Name of the department."), PageQuery),
     responses((status = 200, description = "The plan; `Link` names the next page.", body = RetentionPlanView), Problems))]
 pub(in crate::api) async fn get_retention(
     State(app): State<App>,
     caller: crate::domain::token::Caller,
     Path(name): Path<DepartmentName>,
     uri: Uri,
-    Query(query): Query<RetentionQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     require(&caller, Scope::DepartmentsRead, &name, "department")?;
     let department = app.store.departments.get(&name).await?.ok_or_else(|| Problem::not_found("department"))?;

@@ -16,7 +16,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::auth::{require, require_scope};
 use super::cursor;
 use super::extract::{IfMatch, Path, Query, parameter};
-use super::pages::PageRequest;
+use super::pages::{PageQuery, PageRequest};
 use super::problem::{Kind, Problem, Problems};
 use super::users::etag;
 use crate::app::App;
@@ -25,7 +25,7 @@ use crate::domain::ids::DepartmentName;
 use crate::domain::token::{Caller, Scope};
 use crate::domain::user::Rev;
 pub(super) use known::Known;
-use wire::{DepartmentPage, DepartmentQuery, DepartmentView, FollowersView, roles, view};
+use wire::{DepartmentPage, DepartmentView, FollowersView, roles, view};
 
 /// Heads that a list reads at the same time.
 const HEADS_AT_ONCE: usize = 8;
@@ -47,13 +47,13 @@ async fn load(app: &App, caller: &Caller, scope: Scope, name: &DepartmentName) -
 ///
 /// Deleted ones are not listed.
 #[utoipa::path(get, path = "/departments", operation_id = "listDepartments", tag = "departments",
-    params(DepartmentQuery),
+    params(PageQuery),
     responses((status = 200, description = "One page; `Link` names the next.", body = DepartmentPage), Problems))]
 pub(super) async fn list_departments(
     State(app): State<App>,
     caller: Caller,
     uri: Uri,
-    Query(query): Query<DepartmentQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     require_scope(&caller, Scope::DepartmentsRead)?;
     let print = cursor::fingerprint("departments", &caller.department);

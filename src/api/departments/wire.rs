@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::divergence::{DivergenceView, divergence_view};
 use super::keep::{RetentionRequest, RetentionView};
@@ -204,18 +204,6 @@ pub struct FollowersView {
     pub leader: Option<String>,
     /// Replicas that follow.
     pub followers: Vec<String>,
-}
-
-/// Page of a list of departments.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct DepartmentQuery {
-    /// Items of the page, 1 to 1000. Default 100.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
-    pub(super) limit: Option<String>,
-    /// `next_cursor` of the page before.
-    pub(super) cursor: Option<String>,
 }
 
 /// The leader and the followers of a department, as the cluster view has them.

@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 
 use super::load;
 use super::view::sample_view;
-use super::wire::{ConflictQuery, PlanSampleView};
+use super::wire::PlanSampleView;
 use crate::api::auth::Tokens;
 use crate::api::cursor;
 use crate::api::extract::{Path, Query};
-use crate::api::pages::PageRequest;
+use crate::api::pages::{PageQuery, PageRequest};
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
 use crate::backup::sides::Reads;
@@ -37,14 +37,14 @@ pub struct ChangePage {
 ///
 /// Every record that the restore creates, changes or deletes; password hashes are only named as changed.
 #[utoipa::path(get, path = "/restores/{restore_id}/changes", operation_id = "listChanges", tag = "restores",
-    params(("restore_id" = String, Path, description = "Id of the restore."), ConflictQuery),
+    params(("restore_id" = String, Path, description = "Id of the restore."), PageQuery),
     responses((status = 200, description = "One page; `Link` names the next.", body = ChangePage), Problems))]
 pub(in crate::api) async fn list_changes(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<RestoreId>,
     uri: Uri,
-    Query(query): Query<ConflictQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     let restore = load(&app, &caller, Scope::RestoresRead, &id).await?;
     let page = page(&app.auth, uri, &query, &id)?;
@@ -66,7 +66,7 @@ pub(in crate::api) async fn list_changes(
     Ok(page.respond(&view, view.next_cursor.as_deref()))
 }
 
-fn page(tokens: &Tokens, uri: Uri, query: &ConflictQuery, id: &RestoreId) -> Result<PageRequest<String>, Problem> {
+fn page(tokens: &Tokens, uri: Uri, query: &PageQuery, id: &RestoreId) -> Result<PageRequest<String>, Problem> {
     let print = cursor::fingerprint("changes", id);
     PageRequest::read(tokens, uri, query.limit.as_deref(), query.cursor.as_deref(), print)
 }

@@ -7,10 +7,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::load;
-use super::wire::ConflictQuery;
 use crate::api::cursor;
 use crate::api::extract::{Path, Query};
-use crate::api::pages::PageRequest;
+use crate::api::pages::{PageQuery, PageRequest};
 use crate::api::problem::{Problem, Problems};
 use crate::api::wire::{ActionView, ConflictCauseView};
 use crate::app::App;
@@ -45,14 +44,14 @@ pub struct ConflictPage {
 ///
 /// Every planned change that met something else than the plan expected, with its cause.
 #[utoipa::path(get, path = "/restores/{restore_id}/conflicts", operation_id = "listConflicts", tag = "restores",
-    params(("restore_id" = String, Path, description = "Id of the restore."), ConflictQuery),
+    params(("restore_id" = String, Path, description = "Id of the restore."), PageQuery),
     responses((status = 200, description = "One page; `Link` names the next.", body = ConflictPage), Problems))]
 pub(in crate::api) async fn list_conflicts(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<RestoreId>,
     uri: Uri,
-    Query(query): Query<ConflictQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
     load(&app, &caller, Scope::RestoresRead, &id).await?;
     let print = cursor::fingerprint("conflicts", &id);

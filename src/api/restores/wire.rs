@@ -249,15 +249,3 @@ pub struct RestoreQuery {
     /// `next_cursor` of the page before.
     pub(super) cursor: Option<String>,
 }
-
-/// Page of a list of conflicts or planned changes.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ConflictQuery {
-    /// Items of the page, 1 to 1000. Default 100.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
-    pub(super) limit: Option<String>,
-    /// `next_cursor` of the page before.
-    pub(super) cursor: Option<String>,
-}
