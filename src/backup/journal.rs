@@ -54,7 +54,13 @@ pub async fn write(
     }
     // Whatever is still on its way may arrive; it only counts once it is caught up.
     let answers = gather(puts, targets.len(), targets.quorum()).await;
-    let failures: Vec<Option<Cause>> = answers.into_iter().map(Result::err).collect();
+    let mut failures: Vec<Option<Cause>> = answers.into_iter().map(Result::err).collect();
+    for (target, failure) in targets.iter().zip(&mut failures) {
+        // What was exchanged meanwhile took this and nothing before it.
+        if failure.is_none() && !is_level(target) {
+            *failure = Some(BackupError::Behind(target.name().to_string()).cause());
+        }
+    }
     require_quorum(targets, &failures)?;
     let took = targets.iter().zip(&failures).filter(|(_, failure)| failure.is_none());
     Ok(took.map(|(target, _)| target.name().clone()).collect())

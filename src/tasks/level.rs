@@ -29,15 +29,15 @@ pub(super) async fn run(leading: &Leading) -> Result<(), Halt> {
 }
 
 async fn level(leading: &Leading, target: &Target) -> Result<(), Halt> {
-    match exchanged::look(leading, target).await {
-        Ok(()) => {}
-        Err(Halt::Ended) => return Err(Halt::Ended),
-        Err(halt) => {
-            debug!(target = %target.name(), ?halt, "the target cannot be looked at");
-            return Ok(());
-        }
-    }
     for round in 0..JOURNAL_ROUNDS {
+        match exchanged::look(leading, target).await {
+            Ok(()) => {}
+            Err(Halt::Ended) => return Err(Halt::Ended),
+            Err(halt) => {
+                debug!(target = %target.name(), ?halt, "the target cannot be looked at");
+                return Ok(());
+            }
+        }
         let seen = leading.head.lock().await.clone();
         if seen.journal_through(target.name()) == Some(seen.position.sequence) {
             return Ok(());
@@ -68,6 +68,10 @@ async fn level(leading: &Leading, target: &Target) -> Result<(), Halt> {
             Some(guard) => guard,
             None => leading.head.lock().await,
         };
+        if !leading.looked.is_same(target) {
+            // What was brought lies in another directory than what the target is said to hold.
+            continue;
+        }
         set(leading, head, |journal| moved(journal, std::slice::from_ref(target.name()), through)).await?;
         leading.pokes.archive.notify_one();
     }
