@@ -1,4 +1,4 @@
-//! What is kept in memory of what was read of the past: each cache is bounded in bytes, all together in about 100 MiB.
+//! What is kept in memory of what was read of the past: each cache is bounded in bytes, all together in about 80 MiB.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const MIB: u64 = 1024 * 1024;
 /// The caches of one replica.
 #[derive(Debug)]
 pub(super) struct Caches {
-    /// What changes in which segment: about 1.5 million changes.
+    /// What changes in which segment: about 1.1 million changes.
     pub(super) segments: Cache<ObjectPath, Arc<IndexedSegment>, Bytes>,
     /// Plain lines of the segments that were read last.
     pub(super) lines: Cache<ObjectPath, Arc<SegmentLines>, Bytes>,
@@ -37,12 +37,12 @@ pub(super) struct Caches {
 impl Default for Caches {
     fn default() -> Self {
         Self {
-            segments: bounded(4096, 40 * MIB),
-            lines: bounded(64, 16 * MIB),
+            segments: bounded(4096, 32 * MIB),
+            lines: bounded(64, 12 * MIB),
             chains: bounded(16_384, 4 * MIB),
             listings: bounded(256, 8 * MIB),
             snapshots: bounded(64, 8 * MIB),
-            states: bounded(16, 24 * MIB),
+            states: bounded(16, 16 * MIB),
         }
     }
 }
