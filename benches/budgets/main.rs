@@ -41,6 +41,8 @@ use table::{Limit, Table, per_second, times};
 const PEAK_MAX: u64 = 128;
 /// Longest wait for the journal.
 const SYNCED_WITHIN: Duration = Duration::from_mins(10);
+/// Budget of comparing a backup with now.
+const DIFF_WITHIN: Duration = Duration::from_secs(10);
 /// How long requests are counted.
 const DURING: Duration = Duration::from_secs(4);
 
@@ -238,9 +240,23 @@ async fn restores(run: &Run, table: &mut Table, first: &jobs::Done) {
         "creates, updates, deletes, unchanged: the department is as in the backup"
     );
     change(run, 4).await;
+    differences(run, table, first).await;
     let delta = run.restore("restore after 1 % changed", &first.job).await;
     let row = table.timed("restore after 1 % changed, request to complete", delta.took, users);
     row.memory(delta.peak, PEAK_MAX).against("full restore", times(delta.took, full.took), Some(Limit::AtMost(0.05)));
+}
+
+/// Every difference between a backup and now, page after page.
+async fn differences(run: &Run, table: &mut Table, backup: &jobs::Done) {
+    let users = run.people.len();
+    run.memory.forget_peak();
+    let begun = Instant::now();
+    let path = format!("/backups/{}/diff", backup.job["id"].as_str().expect("have an id"));
+    let found = run.stack.pages(&path, 1000).await.len();
+    let took = begun.elapsed();
+    told(&format!("diff: {found} differences in {:.2} s", took.as_secs_f64()));
+    let what = format!("diff of a backup and now after 1 % changed, {found} differences in pages of 1,000");
+    table.timed(&what, took, users).within(took, DIFF_WITHIN).memory(run.memory.peak(), PEAK_MAX);
 }
 
 /// Whether a part is to be run: all are, unless `ONLY` names some.

@@ -95,6 +95,12 @@ impl Row {
         self
     }
 
+    /// Sets what the budget says of the time itself.
+    pub(crate) fn within(&mut self, took: Duration, most: Duration) -> &mut Self {
+        self.say(&format!("≤ {:.0} s", most.as_secs_f64()), took <= most);
+        self
+    }
+
     /// Sets the memory in MiB, and what the budget says of it.
     pub(crate) fn memory(&mut self, mib: u64, most: u64) -> &mut Self {
         self.peak = format!("{mib} MiB{}", if mib <= most { "" } else { " (**missed**)" });
