@@ -30,6 +30,10 @@ pub fn basis(kind: BackupKind, previous: Option<&BackupContent>, timeline: Timel
     let Some(previous) = previous.filter(|previous| previous.timeline == timeline) else { return Basis::Scan };
     let base = &previous.base;
     let changes = u64::try_from(position.sequence.0 - base.sequence.0).unwrap_or(0);
+    let records = u64::try_from(position.balance).unwrap_or(0);
+    if changes > SMALL_RECORDS && changes >= records {
+        return Basis::Scan;
+    }
     // It is read, and so shown to be whole, also where nothing has changed.
     if matches!(kind, BackupKind::OnDemand | BackupKind::BeforeRestore) && base.records <= SMALL_RECORDS {
         return Basis::Fold;
@@ -38,10 +42,6 @@ pub fn basis(kind: BackupKind, previous: Option<&BackupContent>, timeline: Timel
         return Basis::Journal;
     }
     let span = position.time.as_millis() - base.taken_at.as_millis();
-    let records = u64::try_from(position.balance).unwrap_or(0);
-    if changes > SMALL_RECORDS && changes >= records {
-        return Basis::Scan;
-    }
     let long = changes > base.records / CHANGES_SHARE || span > i64::try_from(CHANGES_SPAN.as_millis()).unwrap_or(0);
     if long { Basis::Fold } else { Basis::Journal }
 }
@@ -103,6 +103,8 @@ mod tests {
         assert_eq!(of(BackupKind::Scheduled, 1_000_010, 1), Basis::Scan, "there are fewer records than changes");
         assert_eq!(of(BackupKind::Scheduled, 11, 61), Basis::Fold);
         assert_eq!(of(BackupKind::OnDemand, 11, 1), Basis::Journal, "its cost follows the changes");
+        let filled = basis(BackupKind::OnDemand, Some(&previous(0)), Timeline(1), &at(1_000_010, 1));
+        assert_eq!(filled, Basis::Scan, "also where a small department became a large one");
     }
 
     #[test]
