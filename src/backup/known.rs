@@ -16,8 +16,10 @@ use crate::domain::history::{Change, Timeline};
 use crate::domain::ids::UserId;
 use crate::domain::user::User;
 
-/// Most records of the journal that are held; few in tests, so that they go through several ranges.
+/// Most records and patches of the journal that are held; few in tests, so that they go through several ranges.
 const HELD_MAX: usize = if cfg!(test) { 3 } else { 50_000 };
+/// Most patches that are held of one user.
+const PATCHES_MAX: usize = if cfg!(test) { 2 } else { 16 };
 
 /// A run of history without a break.
 #[derive(Debug, Clone)]
@@ -49,7 +51,8 @@ impl LastKnown {
     /// Goes through the users, who have to be asked for in the order of their ids.
     pub(super) fn reader(&self) -> Reader {
         let before = self.before.as_ref().map(KeptBefore::reader);
-        Reader { history: self.clone(), begins: None, held: BTreeMap::new(), covered: None, before }
+        let begins = self.spans.iter().map(|_| None).collect();
+        Reader { history: self.clone(), begins, held: BTreeMap::new(), weight: 0, covered: None, before }
     }
 }
 
@@ -91,13 +94,41 @@ enum Covered {
     All,
 }
 
+/// What the journal of a span last said of a user.
+#[derive(Clone)]
+enum Said {
+    /// The whole record.
+    Record(User),
+    /// What foreign writes made of the record that the span begins with, which is read when somebody asks for the user.
+    Patches(Vec<String>),
+}
+
+/// The last of what the journal said of a user.
+#[derive(Clone)]
+struct Held {
+    /// Number of the span.
+    span: usize,
+    time: Timestamp,
+    said: Said,
+}
+
+impl Held {
+    fn weight(&self) -> usize {
+        match &self.said {
+            Said::Record(_) => 1,
+            Said::Patches(patches) => patches.len(),
+        }
+    }
+}
+
 /// Goes through the users that the history knows.
 pub(super) struct Reader {
     history: LastKnown,
-    /// The states that count, each with the number of its span; opened when somebody is asked for.
-    begins: Option<Vec<(usize, Side)>>,
-    /// What the journal last said, with the number of the span and the time.
-    held: BTreeMap<UserId, (usize, Timestamp, User)>,
+    /// The state that each span begins with; opened when somebody is asked for.
+    begins: Vec<Option<Side>>,
+    held: BTreeMap<UserId, Held>,
+    /// Records and patches that are held.
+    weight: usize,
     /// Absent before anything was read.
     covered: Option<Covered>,
     before: Option<kept_before::Reader>,
@@ -116,60 +147,62 @@ impl Reader {
                 Some(_) => break,
             }
         }
-        let mut newest = self.held.get(id).cloned();
-        for (span, side) in self.begins().await? {
-            let found = side.take(id).await?;
+        let held = self.held.get(id).cloned();
+        let mut newest = None;
+        for number in 0..self.history.spans.len() {
+            let said = held.as_ref().filter(|held| held.span == number);
+            let begin = self.begin_of(number, id, said).await?;
             // The journal of a span is newer than the state that the span begins with.
-            if newest.as_ref().is_none_or(|(at, ..)| at < span) && found.is_some() {
-                newest = found.map(|user| (*span, user.updated_at, user));
-            }
+            let after = said.and_then(|held| Some((held.time, last_of(&held.said, begin.as_ref())?)));
+            let begin = begin.filter(|_| self.history.spans[number].begin_counts).map(|user| (user.updated_at, user));
+            newest = after.or(begin).or(newest);
         }
         match (newest, &mut self.before) {
-            (Some((_, time, user)), _) => Ok(Some((time, user))),
+            (Some(found), _) => Ok(Some(found)),
             (None, Some(before)) => Ok(before.of(id).await?.map(|user| (user.updated_at, user))),
             (None, None) => Ok(None),
         }
     }
 
-    async fn begins(&mut self) -> Result<&mut Vec<(usize, Side)>, BackupError> {
-        if self.begins.is_none() {
-            let mut begins = Vec::new();
-            for (number, span) in self.history.spans.iter().enumerate().filter(|(_, span)| span.begin_counts) {
-                begins.push((number, Side::open(&span.begin, None, &|_| true).await?));
-            }
-            self.begins = Some(begins);
+    /// The record that a span begins with, where it counts or was changed by foreign writes.
+    async fn begin_of(&mut self, number: usize, id: &UserId, said: Option<&Held>) -> Result<Option<User>, BackupError> {
+        let span = &self.history.spans[number];
+        if !span.begin_counts && !said.is_some_and(|held| matches!(held.said, Said::Patches(_))) {
+            return Ok(None);
         }
-        Ok(self.begins.get_or_insert_default())
+        let begin = &mut self.begins[number];
+        if begin.is_none() {
+            *begin = Some(Side::open(&span.begin, None, &|_| true).await?);
+        }
+        match begin {
+            Some(side) => side.take(id).await,
+            None => Ok(None),
+        }
     }
 
     /// Reads the journal for the ids after one, as many as may be held.
     async fn load(&mut self, after: Option<&UserId>) -> Result<(), BackupError> {
         self.held.clear();
+        self.weight = 0;
         let mut covered = Covered::All;
-        for (number, span) in self.history.spans.iter().enumerate() {
-            let place = JournalPlace { timeline: span.timeline, ..self.history.place.clone() };
+        let history = self.history.clone();
+        for (number, span) in history.spans.iter().enumerate() {
+            let place = JournalPlace { timeline: span.timeline, ..history.place.clone() };
             let mut reader = JournalReader::open(place, span.from, span.to).await?;
             while let Some(changes) = reader.next().await? {
                 for change in changes {
-                    let (id, update) = match &change.change {
-                        Change::Put(user) => (&user.id, None),
-                        Change::Patch(id, update) => (id, Some(update)),
+                    let id = match &change.change {
+                        Change::Put(user) => &user.id,
+                        Change::Patch(id, _) => id,
                         Change::Delete(_) => continue,
                     };
                     let beyond = matches!(&covered, Covered::To(last) if id > last);
                     if beyond || after.is_some_and(|after| id <= after) {
                         continue;
                     }
-                    let user = match (change.change.clone(), update) {
-                        (Change::Put(user), _) => Some(user),
-                        (_, Some(update)) => patched(&self.held, number, span, id, update).await?,
-                        _ => None,
-                    };
-                    if let Some(user) = user {
-                        self.held.insert(user.id.clone(), (number, change.time, user));
-                    }
-                    if self.held.len() > HELD_MAX {
-                        self.held.pop_last();
+                    self.take_in(span, number, change.time, change.change).await?;
+                    while self.weight > HELD_MAX && self.held.len() > 1 {
+                        self.weight -= self.held.pop_last().map_or(0, |(_, held)| held.weight());
                         covered = self.held.last_key_value().map_or(Covered::All, |(id, _)| Covered::To(id.clone()));
                     }
                 }
@@ -178,19 +211,53 @@ impl Reader {
         self.covered = Some(covered);
         Ok(())
     }
+
+    async fn take_in(
+        &mut self,
+        span: &Span,
+        number: usize,
+        time: Timestamp,
+        change: Change,
+    ) -> Result<(), BackupError> {
+        let (id, said) = match change {
+            Change::Put(user) => (user.id.clone(), Said::Record(user)),
+            Change::Patch(id, update) => {
+                let said = match self.held.get(&id).filter(|held| held.span == number).map(|held| &held.said) {
+                    None => Said::Patches(vec![update]),
+                    // One that leaves nothing that can be read changes nothing of what is known.
+                    Some(Said::Record(user)) => Said::Record(patch::apply(Some(user), &update).unwrap_or(user.clone())),
+                    Some(Said::Patches(patches)) => {
+                        let patches = Said::Patches(patches.iter().cloned().chain([update]).collect());
+                        settled(span, &id, patches).await?
+                    }
+                };
+                (id, said)
+            }
+            Change::Delete(_) => return Ok(()),
+        };
+        let held = Held { span: number, time, said };
+        self.weight += held.weight();
+        self.weight -= self.held.insert(id, held).map_or(0, |before| before.weight());
+        Ok(())
+    }
 }
 
-/// What a foreign write made of a record; none where it left nothing that can be read.
-async fn patched(
-    held: &BTreeMap<UserId, (usize, Timestamp, User)>,
-    number: usize,
-    span: &Span,
-    id: &UserId,
-    update: &str,
-) -> Result<Option<User>, BackupError> {
-    let before = match held.get(id).filter(|(at, ..)| *at == number) {
-        Some((.., user)) => Some(user.clone()),
-        None => span.begin.user(id).await?,
-    };
-    Ok(patch::apply(before.as_ref(), update))
+/// Many patches of one user become its record.
+async fn settled(span: &Span, id: &UserId, said: Said) -> Result<Said, BackupError> {
+    let Said::Patches(patches) = &said else { return Ok(said) };
+    if patches.len() <= PATCHES_MAX {
+        return Ok(said);
+    }
+    let record = last_of(&said, span.begin.user(id).await?.as_ref());
+    Ok(record.map_or(Said::Patches(Vec::new()), Said::Record))
+}
+
+/// The record after what the journal said, given the one that the span begins with.
+fn last_of(said: &Said, begin: Option<&User>) -> Option<User> {
+    match said {
+        Said::Record(user) => Some(user.clone()),
+        Said::Patches(patches) => {
+            patches.iter().fold(begin.cloned(), |user, update| patch::apply(user.as_ref(), update).or(user))
+        }
+    }
 }

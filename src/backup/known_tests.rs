@@ -19,14 +19,14 @@ use crate::domain::restore::{CredentialsPolicy, LockedPolicy, OnConflict, Restor
 use crate::domain::user::{PasswordHash, User};
 
 fn change() -> impl Strategy<Value = Change> {
-    let locks = r#"{"updateDescription":{"updatedFields":{"locked":true}}}"#;
+    let set = |locked: bool| format!(r#"{{"updateDescription":{{"updatedFields":{{"locked":{locked}}}}}}}"#);
     prop_oneof![
         4 => (0_u32..12, 0_u8..4, any::<bool>(), 1_i64..50).prop_map(|(n, hash, locked, version)| {
             let password_hash = PasswordHash::from_checked(format!("$argon2id${hash}"));
             Change::Put(User { password_hash, locked, version, ..user(n) })
         }),
         3 => (0_u32..12).prop_map(|n| Change::Delete(user(n).id)),
-        1 => (0_u32..12).prop_map(move |n| Change::Patch(user(n).id, locks.to_owned())),
+        3 => (0_u32..12, any::<bool>()).prop_map(move |(n, locked)| Change::Patch(user(n).id, set(locked))),
     ]
 }
 

@@ -98,9 +98,9 @@ pub(super) fn model(changes: &[Change]) -> Vec<User> {
             Change::Delete(id) => {
                 state.remove(id);
             }
-            Change::Patch(id, _) => {
+            Change::Patch(id, update) => {
                 if let Some(user) = state.get_mut(id) {
-                    user.locked = true;
+                    user.locked = update.contains(r#""locked":true"#);
                 }
             }
         }
