@@ -1,25 +1,27 @@
 //! What the history last knew of users that are gone: their hash and lock, so that bringing them back weakens nothing.
 //!
 //! Rule: every record between the wanted point and the live one counts, and a later delete does not make it forgotten.
-//! Memory is bounded: what is held of the journal covers a range of ids, and the journal is read again for the next one.
+//! Memory is bounded: the journal is read once, and what does not fit is spilled as a fold spills it.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::BackupError;
+use super::fold::{FoldError, Folded, FoldedReader, Folding, Left};
 use super::journal_read::{JournalPlace, JournalReader, Point};
 use super::kept_before::{self, KeptBefore};
 use super::merge::Side;
 use super::patch;
-use super::state::State;
+use super::state::{State, unreadable};
 use crate::domain::clock::Timestamp;
 use crate::domain::history::{Change, Timeline};
 use crate::domain::ids::UserId;
 use crate::domain::user::User;
+use crate::targets::layout::ObjectPath;
 
-/// Most records and patches of the journal that are held; few in tests, so that they go through several ranges.
-const HELD_MAX: usize = if cfg!(test) { 3 } else { 50_000 };
-/// Most patches that are held of one user.
-const PATCHES_MAX: usize = if cfg!(test) { 2 } else { 16 };
+/// Bytes of what journals left that are held, over all runs of a history; few in tests, so that they spill.
+const HELD_BYTES: usize = if cfg!(test) { 2_000 } else { 24 * 1024 * 1024 };
+/// Most users that are passed over at once.
+const PASSED_AT_ONCE: usize = 256;
 
 /// A run of history without a break.
 #[derive(Debug, Clone)]
@@ -51,8 +53,7 @@ impl LastKnown {
     /// Goes through the users, who have to be asked for in the order of their ids.
     pub(super) fn reader(&self) -> Reader {
         let before = self.before.as_ref().map(KeptBefore::reader);
-        let begins = self.spans.iter().map(|_| None).collect();
-        Reader { history: self.clone(), begins, held: BTreeMap::new(), weight: 0, covered: None, before }
+        Reader { history: self.clone(), journals: None, before }
     }
 }
 
@@ -87,36 +88,48 @@ impl Histories {
     }
 }
 
-/// Up to which id what is held is whole.
-#[derive(Debug, PartialEq, Eq)]
-enum Covered {
-    To(UserId),
-    All,
+/// What the journal of a span says.
+struct Journal {
+    folded: Arc<Folded>,
+    /// Absent before somebody was asked for.
+    entries: Option<FoldedReader>,
+    /// The state that the span begins with; opened when somebody needs it.
+    begin: Option<Side>,
 }
 
-/// What the journal of a span last said of a user.
-#[derive(Clone)]
-enum Said {
-    /// The whole record.
-    Record(User),
-    /// What foreign writes made of the record that the span begins with, which is read when somebody asks for the user.
-    Patches(Vec<String>),
-}
+impl Journal {
+    /// Reads the journal of a span. What it deletes is not forgotten, and a foreign write that left nothing that can be
+    /// read changes nothing of what is known.
+    async fn read(place: &JournalPlace, span: &Span, bytes_max: usize) -> Result<Self, BackupError> {
+        let place = JournalPlace { timeline: span.timeline, ..place.clone() };
+        let path = ObjectPath::journal_folder(&place.department, place.timeline);
+        let mut folding = Folding::holding(&place.repository, bytes_max);
+        let mut reader = JournalReader::open(place, span.from, span.to).await?;
+        while let Some(mut changes) = reader.next().await? {
+            changes.retain(|change| match &change.change {
+                Change::Put(_) => true,
+                Change::Patch(_, update) => patch::is_readable(update),
+                Change::Delete(_) => false,
+            });
+            folding.add(changes).await.map_err(|error| unreadable(&path, error))?;
+        }
+        let folded = folding.finish().await.map_err(|error| unreadable(&path, error))?;
+        Ok(Self { folded: Arc::new(folded), entries: None, begin: None })
+    }
 
-/// The last of what the journal said of a user.
-#[derive(Clone)]
-struct Held {
-    /// Number of the span.
-    span: usize,
-    time: Timestamp,
-    said: Said,
-}
-
-impl Held {
-    fn weight(&self) -> usize {
-        match &self.said {
-            Said::Record(_) => 1,
-            Said::Patches(patches) => patches.len(),
+    /// What is left of a user.
+    async fn of(&mut self, id: &UserId) -> Result<Option<Left>, FoldError> {
+        let Some(entries) = &mut self.entries else {
+            self.entries = Some(self.folded.read(Some(id.clone())));
+            return self.folded.get(id).await;
+        };
+        loop {
+            let taken = entries.take(Some(id), PASSED_AT_ONCE).await?;
+            let whole = taken.len() < PASSED_AT_ONCE;
+            let last = taken.into_iter().next_back().filter(|(last, _)| last == id);
+            if whole || last.is_some() {
+                return Ok(last.map(|(_, left)| left));
+            }
         }
     }
 }
@@ -124,37 +137,35 @@ impl Held {
 /// Goes through the users that the history knows.
 pub(super) struct Reader {
     history: LastKnown,
-    /// The state that each span begins with; opened when somebody is asked for.
-    begins: Vec<Option<Side>>,
-    held: BTreeMap<UserId, Held>,
-    /// Records and patches that are held.
-    weight: usize,
-    /// Absent before anything was read.
-    covered: Option<Covered>,
+    /// One for each span; absent before somebody was asked for.
+    journals: Option<Vec<Journal>>,
     before: Option<kept_before::Reader>,
 }
 
 impl Reader {
     /// The newest record that the history has of a user, with its time.
     pub(super) async fn of(&mut self, id: &UserId) -> Result<Option<(Timestamp, User)>, BackupError> {
-        loop {
-            match &self.covered {
-                None => self.load(None).await?,
-                Some(Covered::To(last)) if id > last => {
-                    let last = last.clone();
-                    self.load(Some(&last)).await?;
-                }
-                Some(_) => break,
-            }
-        }
-        let held = self.held.get(id).cloned();
+        let journals = match &mut self.journals {
+            Some(journals) => journals,
+            unread => unread.insert(read(&self.history).await?),
+        };
         let mut newest = None;
-        for number in 0..self.history.spans.len() {
-            let said = held.as_ref().filter(|held| held.span == number);
-            let begin = self.begin_of(number, id, said).await?;
+        for (span, journal) in self.history.spans.iter().zip(journals) {
+            let folder = ObjectPath::journal_folder(&self.history.place.department, span.timeline);
+            let left = journal.of(id).await.map_err(|error| unreadable(&folder, error))?;
+            let needed = span.begin_counts || left.as_ref().is_some_and(Left::needs_before);
+            let begin = if needed { begin_of(span, journal, id).await? } else { None };
             // The journal of a span is newer than the state that the span begins with.
-            let after = said.and_then(|held| Some((held.time, last_of(&held.said, begin.as_ref())?)));
-            let begin = begin.filter(|_| self.history.spans[number].begin_counts).map(|user| (user.updated_at, user));
+            let after = match left {
+                // Foreign writes of a user that nothing is known of make no record.
+                Some(left) if begin.is_some() || !left.needs_before() => {
+                    let time = left.time;
+                    let user = left.over(begin.clone()).map_err(|at| unreadable(&folder, at.into()))?;
+                    user.map(|user| (time, user))
+                }
+                _ => None,
+            };
+            let begin = begin.filter(|_| span.begin_counts).map(|user| (user.updated_at, user));
             newest = after.or(begin).or(newest);
         }
         match (newest, &mut self.before) {
@@ -163,101 +174,21 @@ impl Reader {
             (None, None) => Ok(None),
         }
     }
-
-    /// The record that a span begins with, where it counts or was changed by foreign writes.
-    async fn begin_of(&mut self, number: usize, id: &UserId, said: Option<&Held>) -> Result<Option<User>, BackupError> {
-        let span = &self.history.spans[number];
-        if !span.begin_counts && !said.is_some_and(|held| matches!(held.said, Said::Patches(_))) {
-            return Ok(None);
-        }
-        let begin = &mut self.begins[number];
-        if begin.is_none() {
-            *begin = Some(Side::open(&span.begin, None, &|_| true).await?);
-        }
-        match begin {
-            Some(side) => side.take(id).await,
-            None => Ok(None),
-        }
-    }
-
-    /// Reads the journal for the ids after one, as many as may be held.
-    async fn load(&mut self, after: Option<&UserId>) -> Result<(), BackupError> {
-        self.held.clear();
-        self.weight = 0;
-        let mut covered = Covered::All;
-        let history = self.history.clone();
-        for (number, span) in history.spans.iter().enumerate() {
-            let place = JournalPlace { timeline: span.timeline, ..history.place.clone() };
-            let mut reader = JournalReader::open(place, span.from, span.to).await?;
-            while let Some(changes) = reader.next().await? {
-                for change in changes {
-                    let id = match &change.change {
-                        Change::Put(user) => &user.id,
-                        Change::Patch(id, _) => id,
-                        Change::Delete(_) => continue,
-                    };
-                    let beyond = matches!(&covered, Covered::To(last) if id > last);
-                    if beyond || after.is_some_and(|after| id <= after) {
-                        continue;
-                    }
-                    self.take_in(span, number, change.time, change.change).await?;
-                    while self.weight > HELD_MAX && self.held.len() > 1 {
-                        self.weight -= self.held.pop_last().map_or(0, |(_, held)| held.weight());
-                        covered = self.held.last_key_value().map_or(Covered::All, |(id, _)| Covered::To(id.clone()));
-                    }
-                }
-            }
-        }
-        self.covered = Some(covered);
-        Ok(())
-    }
-
-    async fn take_in(
-        &mut self,
-        span: &Span,
-        number: usize,
-        time: Timestamp,
-        change: Change,
-    ) -> Result<(), BackupError> {
-        let (id, said) = match change {
-            Change::Put(user) => (user.id.clone(), Said::Record(user)),
-            Change::Patch(id, update) => {
-                let said = match self.held.get(&id).filter(|held| held.span == number).map(|held| &held.said) {
-                    None => Said::Patches(vec![update]),
-                    // One that leaves nothing that can be read changes nothing of what is known.
-                    Some(Said::Record(user)) => Said::Record(patch::apply(Some(user), &update).unwrap_or(user.clone())),
-                    Some(Said::Patches(patches)) => {
-                        let patches = Said::Patches(patches.iter().cloned().chain([update]).collect());
-                        settled(span, &id, patches).await?
-                    }
-                };
-                (id, said)
-            }
-            Change::Delete(_) => return Ok(()),
-        };
-        let held = Held { span: number, time, said };
-        self.weight += held.weight();
-        self.weight -= self.held.insert(id, held).map_or(0, |before| before.weight());
-        Ok(())
-    }
 }
 
-/// Many patches of one user become its record.
-async fn settled(span: &Span, id: &UserId, said: Said) -> Result<Said, BackupError> {
-    let Said::Patches(patches) = &said else { return Ok(said) };
-    if patches.len() <= PATCHES_MAX {
-        return Ok(said);
+async fn read(history: &LastKnown) -> Result<Vec<Journal>, BackupError> {
+    let mut journals = Vec::with_capacity(history.spans.len());
+    for span in &history.spans {
+        journals.push(Journal::read(&history.place, span, HELD_BYTES / history.spans.len()).await?);
     }
-    let record = last_of(&said, span.begin.user(id).await?.as_ref());
-    Ok(record.map_or(Said::Patches(Vec::new()), Said::Record))
+    Ok(journals)
 }
 
-/// The record after what the journal said, given the one that the span begins with.
-fn last_of(said: &Said, begin: Option<&User>) -> Option<User> {
-    match said {
-        Said::Record(user) => Some(user.clone()),
-        Said::Patches(patches) => {
-            patches.iter().fold(begin.cloned(), |user, update| patch::apply(user.as_ref(), update).or(user))
-        }
-    }
+/// The record that a span begins with.
+async fn begin_of(span: &Span, journal: &mut Journal, id: &UserId) -> Result<Option<User>, BackupError> {
+    let side = match &mut journal.begin {
+        Some(side) => side,
+        unopened => unopened.insert(Side::open(&span.begin, None, &|_| true).await?),
+    };
+    side.take(id).await
 }

@@ -110,7 +110,7 @@ impl State {
     pub async fn user(&self, id: &UserId) -> Result<Option<User>, BackupError> {
         let left = self.folded.get(id).await.map_err(|error| unreadable(&self.journal, error))?;
         let before = match (&left, &self.base) {
-            (None | Some(Left::Patched(_)), Some(base)) => base.user(id).await?,
+            (left, Some(base)) if left.as_ref().is_none_or(Left::needs_before) => base.user(id).await?,
             _ => None,
         };
         match left {

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::Left;
 use super::scratch::{Extent, Scratch};
+use super::{Left, What};
 use crate::backup::chain::{change_line, parse_change};
 use crate::backup::seal::damaged;
 use crate::backup::{BackupError, Repository};
-use crate::domain::clock::Timestamp;
 use crate::domain::history::{Change, Sequence};
 use crate::domain::ids::UserId;
 use crate::targets::layout::ObjectPath;
@@ -80,13 +79,13 @@ impl Run {
 /// One line for a put or a delete, one for each foreign write.
 fn write_entry(plain: &mut Vec<u8>, id: &UserId, left: Left) {
     let mut line = |sequence, change: &Change| {
-        plain.extend_from_slice(&change_line(sequence, Timestamp::from_millis(0), change));
+        plain.extend_from_slice(&change_line(sequence, left.time, change));
         plain.push(b'\n');
     };
-    match left {
-        Left::Put(user) => line(Sequence(0), &Change::Put(user)),
-        Left::Deleted => line(Sequence(0), &Change::Delete(id.clone())),
-        Left::Patched(patches) => {
+    match left.what {
+        What::Put(user) => line(Sequence(0), &Change::Put(user)),
+        What::Deleted => line(Sequence(0), &Change::Delete(id.clone())),
+        What::Patched(patches) => {
             for (sequence, update) in patches {
                 line(sequence, &Change::Patch(id.clone(), update));
             }
@@ -101,10 +100,12 @@ fn read_entries(plain: &[u8]) -> Result<VecDeque<(UserId, Left)>, BackupError> {
             let path = ObjectPath::from_stored("a scratch file".to_owned());
             damaged(&path, &reason)
         })?;
-        let (id, left) = Left::of(numbered.change, numbered.sequence);
-        match (entries.back_mut(), left) {
-            (Some((last, Left::Patched(before))), Left::Patched(more)) if *last == id => before.extend(more),
-            (_, left) => entries.push_back((id, left)),
+        let (id, left) = Left::of(numbered);
+        match (entries.back_mut(), left.what) {
+            (Some((last, Left { what: What::Patched(before), .. })), What::Patched(more)) if *last == id => {
+                before.extend(more);
+            }
+            (_, what) => entries.push_back((id, Left { what, ..left })),
         }
     }
     Ok(entries)

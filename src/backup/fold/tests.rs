@@ -70,7 +70,7 @@ async fn a_foreign_write_waits_for_the_record_that_it_was_made_to() {
     .await;
     let mut entries = all(&folded, None).await;
     let (_, second) = entries.pop().unwrap();
-    assert!(matches!(second, Left::Put(user) if user.locked));
+    assert!(matches!(second.what, What::Put(user) if user.locked));
     let (_, first) = entries.pop().unwrap();
     assert!(first.clone().over(Some(user(1))).unwrap().unwrap().locked);
     assert_eq!(first.over(None), Err(Unreadable(Sequence(1))));
