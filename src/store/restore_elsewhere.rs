@@ -7,7 +7,7 @@ use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use super::StoreError;
 use super::documents::Fields;
 use super::documents::users::{read_key, read_user};
-use super::error::read;
+use super::error::{LONG_READ_WITHIN, read, read_within};
 use super::restore_batches::RestoreBatches;
 use super::txn::Txn;
 use super::users::{Users, range_of};
@@ -105,7 +105,8 @@ impl Users {
         let ids: Vec<&str> = ids.iter().map(UserId::as_str).collect();
         let filter = doc! { "_id.id": { "$in": ids }, "_id.department": { "$ne": department.as_str() } };
         let find = self.raw().find(filter).projection(doc! { "_id": 1 });
-        let found: Vec<RawDocumentBuf> = read(async { find.await?.try_collect().await }).await?;
+        let found = async { find.await?.try_collect().await };
+        let found: Vec<RawDocumentBuf> = read_within(LONG_READ_WITHIN, found).await?;
         let id = |document: &RawDocumentBuf| {
             let corrupt = |_| StoreError::Corrupt { collection: "users", reason: "no `_id`".to_owned() };
             read_key(document.get_document("_id").map_err(corrupt)?).map(|(_, id)| id)

@@ -167,7 +167,8 @@ impl Users {
     ) -> Result<Vec<(String, UserId)>, StoreError> {
         let filter = doc! { "_id.department": department.as_str(), "name": { "$in": names } };
         let find = self.raw.find(filter).projection(doc! { "_id": 1, "name": 1 });
-        let found: Vec<RawDocumentBuf> = read(async { find.await?.try_collect().await }).await?;
+        let found = async { find.await?.try_collect().await };
+        let found: Vec<RawDocumentBuf> = read_within(LONG_READ_WITHIN, found).await?;
         let holder = |document: &RawDocumentBuf| {
             let corrupt = |_| StoreError::Corrupt { collection: "users", reason: "no `_id` or name".to_owned() };
             let (_, id) = read_key(document.get_document("_id").map_err(corrupt)?)?;

@@ -7,8 +7,9 @@ use crate::backup::changes::{ChangeReader, Changes};
 use crate::domain::ids::UserId;
 use crate::domain::restore::Action;
 
-/// Ids asked for in one query.
-const ASK: usize = 1000;
+/// Ids asked for in one query, some MiB. Where all of them were deleted a moment ago, MongoDB passes over every deleted key after
+/// them in each query, so few large ones are quicker by far than many small ones.
+const ASK: usize = 50_000;
 
 /// How many of the records that a restore creates have an id that lives elsewhere.
 pub(super) async fn count(leading: &Leading, changes: &Changes) -> Result<u64, Halt> {

@@ -10,8 +10,8 @@ use crate::domain::ids::UserId;
 use crate::domain::plan::PlannedChange;
 use crate::domain::renames::{RenameGroup, order_renames};
 
-/// Names asked for in one query.
-const ASK: usize = 1000;
+/// Names asked for in one query, at most 5 MiB; many, as in `elsewhere`.
+const ASK: usize = 10_000;
 
 /// The renames that must be made before all other records, in groups in their order. Asked before the first change of
 /// a restore, so that too many are an end and not half a restore.
