@@ -67,7 +67,9 @@ def python_package(package):
         print(f"fetching {package}, once", file=sys.stderr)
         shutil.rmtree(folder + ".part", ignore_errors=True)
         os.makedirs(os.path.dirname(folder), exist_ok=True)
-        _run(_pip() + ["install", "--quiet", "--disable-pip-version-check", "--target", folder + ".part", package],
+        # What is imported is compiled then, which is little of it.
+        options = ["--quiet", "--no-compile", "--disable-pip-version-check", "--target", folder + ".part"]
+        _run(_pip() + ["install", *options, package],
              f"{package} could not be fetched; the package index must answer.")
         # Renamed when it is whole.
         os.rename(folder + ".part", folder)

@@ -13,6 +13,7 @@ import manifests
 import parts
 import replicas
 from balancer import Balancer
+from client import Client
 from procs import Run
 
 # How long a node may take to hear that a pod is no endpoint any more; preStop must outlast it.
@@ -79,6 +80,9 @@ class Load:
 class Rolling(unittest.TestCase):
     """The rollout of the Deployment, as processes."""
 
+    def setUp(self):
+        self.codes = {}
+
     def test_replacing_the_replicas_one_by_one_under_load_fails_no_request(self):
         found = manifests.objects(manifests.rendered(os.path.join(manifests.K8S, "overlays", "production")))
         deployment = manifests.one(found, "Deployment", "rollkeeper")["spec"]
@@ -110,10 +114,7 @@ class Rolling(unittest.TestCase):
         for name in ("r4", "r5", "r6"):
             self.assertGreater(load.served[name], 0, name)
             self.assertEqual(load.closing[name], 0, name)
-        self.check(stack, run, load)
-
-    def setUp(self):
-        self.codes = {}
+        self.check(run, load)
 
     def replace(self, run, balancer, deployment, old, new):
         """One step of the rollout: a new replica that stays ready, then the end of an old one, which nobody waits for."""
@@ -133,11 +134,11 @@ class Rolling(unittest.TestCase):
         time.sleep(pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"])
         self.codes[name] = run.end(name, pod["terminationGracePeriodSeconds"] - (time.monotonic() - began))
 
-    def check(self, stack, run, load):
+    def check(self, run, load):
         """Every user that was acknowledged is there, and the new replicas lead."""
         with open(run.path("r4", "rollkeeper.toml"), encoding="utf-8") as file:
             url = tomllib.loads(file.read())["replica"]["url"]
-        client = type(stack.clients["r1"])(url, load.token)
+        client = Client(url, load.token)
         ids, cursor = {}, ""
         while cursor is not None:
             page = client.get(f"/users?limit=1000{cursor}")
