@@ -1,9 +1,12 @@
 """The manifests of k8s/ as Kubernetes would get them, and what the tests read in them."""
 
+import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import parts
 
@@ -25,6 +28,22 @@ def rendered(overlay):
     if done.returncode != 0 or done.stderr:
         raise AssertionError(f"kubectl kustomize {overlay} ended with {done.returncode}: {done.stderr}")
     return done.stdout
+
+
+@functools.cache
+def overlays():
+    """All overlays, rendered with secrets of their own, and production with monitoring; name to YAML."""
+    parts.tools("age-keygen")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, "k8s")
+        shutil.copytree(K8S, copy, ignore=shutil.ignore_patterns("generated"))
+        named = os.path.join(copy, "overlays")
+        subprocess.run(["sh", os.path.join(named, "dev", "make-secrets.sh")], check=True, capture_output=True)
+        os.mkdir(os.path.join(named, "monitored"))
+        with open(os.path.join(named, "monitored", "kustomization.yaml"), "w", encoding="utf-8") as file:
+            file.write("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+                       "resources: [../production]\ncomponents: [../../components/monitoring]\n")
+        return {name: rendered(os.path.join(named, name)) for name in ("dev", "production", "monitored")}
 
 
 def objects(text):

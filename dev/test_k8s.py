@@ -17,7 +17,8 @@ from procs import clean_environment
 
 # The oldest Kubernetes that knows all that we use (preStop.sleep), and the newest whose schemas we have.
 VERSIONS = ("1.30", "1.37")
-OVERLAYS = ("dev", "production")
+# Kinds that the Prometheus operator brings; test_monitoring.py looks at them.
+BROUGHT = {"ServiceMonitor", "PrometheusRule"}
 SECRETS = "/run/secrets/rollkeeper/"
 # What checkov finds and we keep, with the reason. A row that is not needed any more fails.
 KEPT = {
@@ -40,20 +41,12 @@ def secret_names(text):
         line for line in text.splitlines() if not line.startswith("#"))))
 
 
-OBJECTS, TEXTS = {}, {}
+OBJECTS = {}
 
 
 def setUpModule():  # pylint: disable=invalid-name
-    """Renders all overlays, in a copy with secrets of its own."""
-    parts.tools("age-keygen")
-    holder = tempfile.TemporaryDirectory()
-    unittest.addModuleCleanup(holder.cleanup)
-    copy = os.path.join(holder.name, "k8s")
-    shutil.copytree(manifests.K8S, copy, ignore=shutil.ignore_patterns("generated"))
-    subprocess.run(["sh", os.path.join(copy, "overlays", "dev", "make-secrets.sh")], check=True, capture_output=True)
-    for overlay in OVERLAYS:
-        TEXTS[overlay] = manifests.rendered(os.path.join(copy, "overlays", overlay))
-        OBJECTS[overlay] = manifests.objects(TEXTS[overlay])
+    """Renders all overlays."""
+    OBJECTS.update((name, manifests.objects(text)) for name, text in manifests.overlays().items())
 
 
 def of_each_overlay(test):
@@ -73,17 +66,17 @@ class Overlays(unittest.TestCase):
     def test_every_object_is_valid_by_the_strict_schemas_of_the_oldest_and_the_newest_kubernetes(self, _, found):
         manifests.yaml()
         import kubernetes_validate  # pylint: disable=import-outside-toplevel,import-error
-        for one in found:
+        for one in (one for one in found if one["kind"] not in BROUGHT):
             for version in VERSIONS:
                 # A kind that it does not know is an exception too.
                 kubernetes_validate.validate(one, version, strict=True)
 
     def test_checkov_finds_nothing_that_has_no_reason(self):
         with tempfile.TemporaryDirectory() as folder:
-            for overlay in OVERLAYS:
+            for overlay, text in manifests.overlays().items():
                 os.makedirs(os.path.join(folder, overlay))
                 with open(os.path.join(folder, overlay, "all.yaml"), "w", encoding="utf-8") as file:
-                    file.write(TEXTS[overlay])
+                    file.write(text)
             shutil.copy(os.path.join(parts.ROOT, "Dockerfile"), folder)
             found = checkov(folder, "kubernetes", "dockerfile")
         kept = {(path.strip("/").partition("/")[0], check): f"{what}: {why}" for check, path, what, why in found}
@@ -114,7 +107,7 @@ class Overlays(unittest.TestCase):
         for name, pod in manifests.pods(found):
             for container in pod["containers"]:
                 image = container["image"]
-                pattern = r".+@sha256:[0-9a-f]{64}" if overlay == "production" else r"[^:]+:(?!latest)[^:]+"
+                pattern = r"[^:]+:(?!latest)[^:]+" if overlay == "dev" else r".+@sha256:[0-9a-f]{64}"
                 self.assertRegex(image, f"^{pattern}$", name)
                 # A digest says it for good; a tag may move.
                 self.assertIn(container["imagePullPolicy"], ("Always", "IfNotPresent"), name)
@@ -182,7 +175,8 @@ class Overlays(unittest.TestCase):
             context = pod["securityContext"]
             self.assertEqual((context["runAsUser"], context["runAsGroup"], context["fsGroup"]), (user, group, group))
             (container,) = pod["containers"]
-            self.assertEqual({one["containerPort"] for one in container.get("ports", [])} - {port}, set())
+            ports = {one["containerPort"] for one in container.get("ports", []) if one["name"] == "http"}
+            self.assertEqual(ports, {port} if name.startswith("Deployment") else set())
             volumes = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
             kinds = {volume["name"]: volume for volume in pod["volumes"]}
             self.assertIn("emptyDir", kinds[volumes[scratch]])
@@ -193,10 +187,11 @@ class Configuration(unittest.TestCase):
     """The configuration, its secrets, and what has to be filled in."""
 
     def test_the_configuration_is_good_once_its_secrets_are_there(self):
-        with open(os.path.join(parts.ROOT, "src", "config", "targets.rs"), encoding="utf-8") as file:
-            if "access_key_file" not in file.read():
-                self.skipTest("this program has no S3 targets yet")
-        for overlay in OVERLAYS:
+        for file, key in (("targets.rs", "access_key_file"), ("telemetry.rs", "metrics_listen")):
+            with open(os.path.join(parts.ROOT, "src", "config", file), encoding="utf-8") as source:
+                if key not in source.read():
+                    self.skipTest(f"this program does not know {key} yet")
+        for overlay in OBJECTS:
             with self.subTest(overlay), tempfile.TemporaryDirectory() as folder:
                 done = self.check(overlay, folder)
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
@@ -210,6 +205,8 @@ class Configuration(unittest.TestCase):
                            .get(name, "x" * 32))
         own, escrow = (identity(folder, name) for name in ("age-identity", "escrow"))
         environment = {**clean_environment(), "ROLLKEEPER__REPLICA__ID": "rollkeeper-5d9f7c9b8-abcde"}
+        (container,) = dict(manifests.pods(OBJECTS[overlay]))["Deployment/rollkeeper"]["containers"]
+        environment.update({one["name"]: one["value"] for one in container["env"] if "value" in one})
         if overlay == "dev":
             made = manifests.one(OBJECTS[overlay], "ConfigMap", "rollkeeper-environment")["data"]
             self.assertRegex(made["ROLLKEEPER__KEYS__RECIPIENTS"], "^age1[0-9a-z]{58}$")
@@ -224,7 +221,7 @@ class Configuration(unittest.TestCase):
     def test_every_secret_is_documented_and_none_is_in_the_repository(self):
         with open(os.path.join(manifests.K8S, "README.md"), encoding="utf-8") as file:
             table = set(re.findall(r"^\| `([a-z0-9-]+)` \|", file.read(), re.M))
-        for overlay in OVERLAYS:
+        for overlay in OBJECTS:
             self.assertEqual(secret_names(document(overlay)) - table, set(), overlay)
         made = manifests.one(OBJECTS["dev"], "Secret", "rollkeeper-secrets")["data"]
         self.assertEqual(set(made), secret_names(document("dev")))
@@ -245,10 +242,10 @@ class Configuration(unittest.TestCase):
                         found += 1
         self.assertGreater(found, 10)
 
-    def test_every_object_of_production_is_explained(self):
+    def test_every_object_is_explained(self):
         with open(os.path.join(manifests.K8S, "README.md"), encoding="utf-8") as file:
             text = file.read()
-        for one in OBJECTS["production"]:
+        for one in OBJECTS["monitored"]:
             name = re.sub("-[a-z0-9]{10}$", "", one["metadata"]["name"])
             self.assertIn(f"{one['kind']} `{name}`", text)
 

@@ -20,7 +20,21 @@ from procs import Run
 NODES_HEAR_AFTER = 1.0
 # Pauses between two requests of a client, in seconds: most are busy, some keep a connection that is often idle.
 PAUSES = [0.01] * 6 + [0.7, 1.1]
+# What the manifests let a pod do: nothing is written but targets and scratch files, and root is nobody special.
+AS_A_POD = """
+for place in targets scratch; do mkdir -p "$place"; mount --bind "$place" "$place"; done
+mount -o remount,bind,ro /
+TMPDIR="$PWD/scratch" exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all -- "$@"
+"""
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$YWJjZGVmZ2hpamtsbW5vcA$zJYXsKvQuEEfPCeDxNF8KpTcLUSJCIZRJDFuCdbPhTY"
+# Only root may make mounts; for others the rest of the test holds.
+AROUND = ["unshare", "--mount", "sh", "-ec", AS_A_POD, "pod"] if os.geteuid() == 0 else []
+
+
+def text(path):
+    """A file."""
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 class Load:
@@ -63,7 +77,7 @@ class Load:
         try:
             connection.request(method, path, body and json.dumps(body), headers)
             answer = connection.getresponse()
-            text = answer.read()
+            said = answer.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             self.failures.append((method, path, repr(error), f"after {time.monotonic() - began:.3f} s"))
@@ -73,7 +87,7 @@ class Load:
         if answer.headers.get("Connection") == "close":
             self.closing[replica] += 1
         if answer.status != expected:
-            self.failures.append((method, path, answer.status, text.decode(errors="replace")))
+            self.failures.append((method, path, answer.status, said.decode(errors="replace")))
         return answer.status == expected
 
 
@@ -94,7 +108,7 @@ class Rolling(unittest.TestCase):
 
         run = Run(os.path.join(parts.ROOT, ".run", "rolling"))
         self.addCleanup(run.stop)
-        stack = replicas.start(run, backup_every="10s", range_records=1000, http=config["http"])
+        stack = replicas.start(run, backup_every="10s", range_records=1000, http=config["http"], around=AROUND)
         token = stack.clients["r1"].token
         with Balancer(container["readinessProbe"]) as balancer:
             for name, client in stack.clients.items():
@@ -118,7 +132,7 @@ class Rolling(unittest.TestCase):
 
     def replace(self, run, balancer, deployment, old, new):
         """One step of the rollout: a new replica that stays ready, then the end of an old one, which nobody waits for."""
-        balancer.add(new, replicas.start_like(run, old, new))
+        balancer.add(new, replicas.start_like(run, old, new, AROUND))
         startup = deployment["template"]["spec"]["containers"][0]["startupProbe"]
         balancer.wait_until_ready(new, startup["periodSeconds"] * startup["failureThreshold"])
         time.sleep(deployment["minReadySeconds"])
@@ -136,9 +150,7 @@ class Rolling(unittest.TestCase):
 
     def check(self, run, load):
         """Every user that was acknowledged is there, and the new replicas lead."""
-        with open(run.path("r4", "rollkeeper.toml"), encoding="utf-8") as file:
-            url = tomllib.loads(file.read())["replica"]["url"]
-        client = Client(url, load.token)
+        client = Client(tomllib.loads(text(run.path("r4", "rollkeeper.toml")))["replica"]["url"], load.token)
         ids, cursor = {}, ""
         while cursor is not None:
             page = client.get(f"/users?limit=1000{cursor}")
@@ -147,6 +159,13 @@ class Rolling(unittest.TestCase):
         self.assertEqual(ids, load.made)
         leader = run.wait_until("nobody new leads", lambda: replicas.leader(client, "default"), 20, "r4")
         self.assertIn(leader["replica"], ("r4", "r5", "r6"))
+        if AROUND:
+            (pid,) = [record["pid"] for record in run.processes if record["name"] == "r4"]
+            self.assertRegex(text(f"/proc/{pid}/status"), r"CapEff:\t0+\n(.*\n)*NoNewPrivs:\t1\n")
+            self.assertRegex(text(f"/proc/{pid}/mounts"), r"(^|\n)\S+ / \S+ ro,")
+        backup = client.send("POST", "/backups", {"department": "default"})
+        run.wait_until("the backup is not complete", lambda: client.get(f"/backups/{backup['id']}")["state"] == "complete",
+                       30, "r4")
 
 
 if __name__ == "__main__":
