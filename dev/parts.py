@@ -62,7 +62,8 @@ def hadolint():
 
 def python_package(package):
     """Folder with a Python package and all that it needs, for PYTHONPATH; fetched once."""
-    folder = os.path.join(CACHE, "python", package.replace("==", "-"))
+    # Some of it is compiled for one version of Python.
+    folder = os.path.join(CACHE, f"python{sys.version_info.major}.{sys.version_info.minor}", package.replace("==", "-"))
     if not os.path.isdir(folder):
         print(f"fetching {package}, once", file=sys.stderr)
         shutil.rmtree(folder + ".part", ignore_errors=True)
