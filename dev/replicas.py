@@ -22,20 +22,36 @@ class Stack:
         self.clients = {name: Client(url, token) for name, url in zip(NAMES, urls)}
 
 
-def start(run, backup_every, range_records):
-    """Starts everything anew in the run folder, and waits until the replicas serve and `default` has a leader."""
+def start(run, backup_every, range_records, http=None, around=()):
+    """Starts everything anew in the run folder, and waits until the replicas serve and `default` has a leader.
+
+    `http` has more keys of the section of that name, and `around` is a command that runs each replica.
+    """
     program = parts.binary()
     services.require()
     parts.tools("age-keygen")
     run.clear()
     try:
-        return _start(run, program, backup_every, range_records)
+        return _start(run, [*around, program], backup_every, range_records, http or {})
     except BaseException:
         run.stop()
         raise
 
 
-def _start(run, program, backup_every, range_records):
+def start_like(run, model, name, around=()):
+    """Starts one more replica with the configuration of another; returns its URL."""
+    with open(run.path(model, "rollkeeper.toml"), encoding="utf-8") as config:
+        text = config.read()
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    own = {"id": name, "url": f"http://{address}", "listen": address}
+    for key, value in own.items():
+        # The first of each belongs to the sections `replica` and `http`.
+        text = re.sub(f'^{key} = ".*"$', f'{key} = "{value}"', text, count=1, flags=re.M)
+    run.start(name, [*around, parts.binary(), "serve", "--config", run.write(f"{name}/rollkeeper.toml", text)])
+    return own["url"]
+
+
+def _start(run, command, backup_every, range_records, http):
     mongodb, database = services.mongodb(run)
     zookeeper, chroot = services.zookeeper(run)
     token = secrets.token_urlsafe(32)
@@ -53,10 +69,10 @@ def _start(run, program, backup_every, range_records):
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     files = []
     for name, port, url in zip(NAMES, ports, urls):
-        own = {"replica": {"id": name, "url": url}, "http": {"listen": f"127.0.0.1:{port}"}}
+        own = {"replica": {"id": name, "url": url}, "http": {"listen": f"127.0.0.1:{port}", **http}}
         files.append(run.write(f"{name}/rollkeeper.toml", toml({**own, **common})))
-    _migrate(program, files[0])
-    started = [run.start(name, [program, "serve", "--config", file]) for name, file in zip(NAMES, files)]
+    _migrate(command[-1], files[0])
+    started = [run.start(name, [*command, "serve", "--config", file]) for name, file in zip(NAMES, files)]
     stack = Stack(urls, token)
     for name in NAMES:
         run.wait_until(f"{name} is not ready", lambda at=name: stack.clients[at].status("/readyz") == 200, 60, name)

@@ -90,6 +90,10 @@ def fetch():
     parts.faketime()
     parts.tools("age-keygen", "zstd", "b3sum", "curl")
     parts.cargo_deny()
+    parts.kubectl()
+    parts.hadolint()
+    parts.python_package(parts.VALIDATE_PACKAGE)
+    parts.python_package(parts.CHECKOV_PACKAGE)
 
 
 def deny():

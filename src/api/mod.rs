@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod backups;
+mod closing;
 pub mod cluster;
 pub mod cursor;
 pub mod departments;
@@ -115,6 +116,7 @@ pub fn router(app: App) -> axum::Router {
         .layer(axum::Extension(events::Hub::default()))
         .layer(axum::Extension(health::Readiness::default()))
         .layer(axum::middleware::from_fn_with_state(edge, middleware::edge))
+        .layer(axum::middleware::from_fn_with_state(app.shutdown.token.clone(), closing::mark))
         .with_state(app)
 }
 
@@ -130,12 +132,12 @@ pub fn openapi_json() -> String {
     json
 }
 
-/// Serves until shutdown, then lets open requests end.
+/// Serves until shutdown and `http.drain_notice` after it, then lets open requests end.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(app: App, listener: tokio::net::TcpListener) -> std::io::Result<()> {
-    let stop = app.shutdown.token.clone();
+    let stop = closing::after_notice(app.shutdown.token.clone(), app.config.http.drain_notice);
     let door = listener::Door::new(listener, &app.replica);
-    axum::serve(door, router(app)).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(door, router(app)).with_graceful_shutdown(stop).await
 }

@@ -1,7 +1,8 @@
 //! `rollkeeper serve`: runs a replica until SIGTERM or SIGINT.
 //!
-//! The end, in this order: `/readyz` answers 503, no new connections, leaderships are handed over while open requests
-//! end, every task is waited for. Each step has a limit, so that the whole stays below the grace period of a pod.
+//! The end, in this order: `/readyz` answers 503 and every answer closes its connection; after `http.drain_notice` no new
+//! connections; leaderships are handed over while open requests end; every task is waited for. Each step has a limit, so
+//! that the whole stays below the grace period of a pod.
 
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ async fn http(app: App, listener: TcpListener) {
     }
 }
 
-/// The token is cancelled: nothing new is taken. Ends what is open.
+/// The token is cancelled: nothing new is taken after the notice. Ends what is open.
 async fn drain(app: &App, http: JoinHandle<()>) {
     let stop_http = http.abort_handle();
     let requests = async {

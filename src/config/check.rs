@@ -94,6 +94,9 @@ fn http(config: &Config, findings: &mut Findings) {
     findings.need(timeout, "http.request_timeout", "less than a second ends good requests", "Use 1s or more.");
     let drain = http.drain_timeout <= Duration::from_mins(10);
     findings.need(drain, "http.drain_timeout", "more than ten minutes", "Use 10m or less.");
+    let notice = http.drain_notice < http.drain_timeout;
+    let problem = "it leaves open requests no time of http.drain_timeout";
+    findings.need(notice, "http.drain_notice", problem, "Use less than http.drain_timeout; 3s, or 0s for no notice.");
     findings.need(http.hash_concurrency != Some(0), "http.hash_concurrency", "0 hashes nothing", "Use 1 or more.");
     findings.need(http.hash_queue >= 1, "http.hash_queue", "0 refuses every password", "Use 1 or more.");
 

@@ -16,9 +16,12 @@ pub struct HttpConfig {
     /// Longest time for a request that is not a stream. Default 30s.
     #[serde(with = "duration")]
     pub request_timeout: Duration,
-    /// Time for open requests to end at shutdown. Default 20s.
+    /// Time for open requests to end at shutdown, with `drain_notice`. Default 20s.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
+    /// How long a replica that shuts down goes on answering, and tells each client to connect anew. Default 3s.
+    #[serde(with = "duration")]
+    pub drain_notice: Duration,
     /// Passwords hashed at the same time. Default: half of the cores, at least 1.
     pub hash_concurrency: Option<usize>,
     /// Passwords that may wait for hashing before 503. Default 64.
@@ -47,6 +50,7 @@ impl Default for HttpConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             request_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(20),
+            drain_notice: Duration::from_secs(3),
             hash_concurrency: None,
             hash_queue: 64,
             event_listeners: 200,

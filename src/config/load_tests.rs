@@ -145,6 +145,7 @@ fn all_problems_are_listed_at_once() {
         "backup.chunk_records=4097",
         "backup.backup_every=9s",
         "http.argon2.memory_kib=1",
+        "http.drain_notice=20s",
         "mongodb.uri_file=/nowhere",
         "auth.bootstrap_token_file=/nowhere",
         "telemetry.level=in=fo=x",
@@ -158,13 +159,14 @@ fn all_problems_are_listed_at_once() {
         "backup.chunk_records",
         "backup.backup_every",
         "http.argon2.memory_kib",
+        "http.drain_notice",
         "mongodb.uri",
         "auth.bootstrap_token_file",
         "telemetry.level",
     ] {
         assert!(error.lines().any(|line| line.starts_with(key)), "{key} is missing in:\n{error}");
     }
-    assert_eq!(error.lines().count(), 11, "{error}");
+    assert_eq!(error.lines().count(), 12, "{error}");
 }
 
 #[test]

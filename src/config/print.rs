@@ -64,10 +64,19 @@ fn print_replica(replica: &ReplicaConfig, toml: &mut Toml) {
 }
 
 fn print_http(http: &HttpConfig, toml: &mut Toml) {
-    let HttpConfig { listen, request_timeout, drain_timeout, hash_concurrency, hash_queue, event_listeners, argon2 } =
-        http;
+    let HttpConfig {
+        listen,
+        request_timeout,
+        drain_timeout,
+        drain_notice,
+        hash_concurrency,
+        hash_queue,
+        event_listeners,
+        argon2,
+    } = http;
     toml.table("[http]").text("listen", &listen.to_string());
     toml.duration("request_timeout", *request_timeout).duration("drain_timeout", *drain_timeout);
+    toml.duration("drain_notice", *drain_notice);
     if let Some(hash_concurrency) = hash_concurrency {
         toml.line("hash_concurrency", hash_concurrency);
     }

@@ -83,13 +83,15 @@ impl Settings {
         if !restore_extra.is_empty() {
             restore.extend([", ", restore_extra]);
         }
+        // Most tests have no client that would need one.
+        let notice = if http.contains("drain_notice") { "" } else { ", drain_notice = \"0s\"" };
         let id = index + 1;
         let folder = folder.display();
         let target = |n| format!("[[targets.list]]\nname = \"t{n}\"\nurl = \"file://{folder}/targets/t{n}\"\n");
         let targets = (1..=self.targets).map(target).collect::<Vec<_>>().concat();
         format!(
             "replica = {{ id = \"r{id}\", url = \"http://127.0.0.1:{port}\" }}\n\
-             http = {{ listen = \"127.0.0.1:{port}\"{http} }}\n\
+             http = {{ listen = \"127.0.0.1:{port}\"{notice}{http} }}\n\
              mongodb = {{ uri = \"{mongodb}\", database = \"{database}\" }}\n\
              keys = {{ recipients = [\"{recipient}\"], identity_file = \"{folder}/identity\" }}\n\
              backup = {{ backup_every = \"{backup_every}\", chunk_records = {chunk_records}{backup} }}\n\
