@@ -115,7 +115,7 @@ impl StoreError {
     /// The situation of a read that failed.
     pub(super) fn of_read(error: Error) -> Self {
         let unavailable = is_before_send(&error)
-            || matches!(*error.kind, ErrorKind::Io(_))
+            || matches!(*error.kind, ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. })
             || command_code(&error).is_some_and(|code| NOT_PRIMARY.contains(&code) || INTERRUPTED.contains(&code));
         if unavailable { Self::Unavailable(error) } else { Self::Other(error) }
     }
@@ -129,13 +129,16 @@ impl StoreError {
         // Nothing of a transaction is sent again but its commit.
         let in_transaction = error.contains_label(mongodb::error::TRANSIENT_TRANSACTION_ERROR);
         let not_primary = code.is_some_and(|code| NOT_PRIMARY.contains(&code));
-        if is_before_send(&error) || not_primary && in_transaction {
+        // Where the driver finds a server hanging it breaks off what is under way with the same kind of error.
+        let cleared = matches!(*error.kind, ErrorKind::ConnectionPoolCleared { .. });
+        if is_before_send(&error) || (not_primary || cleared) && in_transaction {
             return Self::Unavailable(error);
         }
         let unknown = matches!(
             *error.kind,
             ErrorKind::Io(_) | ErrorKind::Write(WriteFailure::WriteConcernError(_)) | ErrorKind::Shutdown
         ) || not_primary
+            || cleared
             || code.is_some_and(|code| INTERRUPTED.contains(&code));
         if unknown { Self::OutcomeUnknown(error) } else { Self::Other(error) }
     }
@@ -161,10 +164,7 @@ impl StoreError {
 fn is_before_send(error: &Error) -> bool {
     matches!(
         *error.kind,
-        ErrorKind::ServerSelection { .. }
-            | ErrorKind::ConnectionPoolCleared { .. }
-            | ErrorKind::DnsResolve { .. }
-            | ErrorKind::Authentication { .. }
+        ErrorKind::ServerSelection { .. } | ErrorKind::DnsResolve { .. } | ErrorKind::Authentication { .. }
     ) || error.contains_label(mongodb::error::SYSTEM_OVERLOADED_ERROR)
         || error.contains_label(mongodb::error::NO_WRITES_PERFORMED)
 }

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
-use mongodb::error::UNKNOWN_TRANSACTION_COMMIT_RESULT;
+use mongodb::error::{ErrorKind, UNKNOWN_TRANSACTION_COMMIT_RESULT};
 use mongodb::options::{ReadConcern, WriteConcern};
 use mongodb::{ClientSession, Database};
 
@@ -168,8 +168,8 @@ impl Txn {
                 Ok(Err(error)) => error,
                 Err(_) => mongodb::error::Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut)),
             };
-            let unknown = error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
-                || matches!(*error.kind, mongodb::error::ErrorKind::Io(_));
+            let broken_off = matches!(*error.kind, ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. });
+            let unknown = error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) || broken_off;
             if !unknown {
                 return Err(StoreError::of_write(error));
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::harness::restoring::OTHER_HASH;
 use crate::harness::settings::Settings;
 use crate::harness::{Stack, eventually};
 
@@ -24,6 +25,41 @@ async fn while_mongodb_is_stopped_the_answer_is_503_with_retry_after_and_it_reco
         (answer.status == 200).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_write_that_a_hanging_mongodb_carries_out_later_was_never_told_to_have_changed_nothing() {
+    let stack = Stack::start(Settings { own_mongod: true, ..Settings::default() }).await;
+    let mongod = stack.mongod.as_ref().expect("have a mongod");
+    stack.create_users("default", 10).await;
+    // So that connections are there for all of what comes.
+    let read = async || stack.client().get("/users/default-00001").await;
+    futures::future::join_all((0..16).map(|_| read())).await;
+    mongod.process.freeze();
+    // Within 12 seconds the driver finds the server hanging, and breaks off what is under way: the first write, which waits for
+    // 10 seconds, or the second one, which comes 5 seconds later.
+    let write = async |n: u32| {
+        let id = format!("hung-{n}");
+        let user = json!({ "id": &id, "name": format!("Hung {n}"), "password_hash": OTHER_HASH });
+        let answer = stack.client().post("/users", user).await.expect(503);
+        (id, answer.json["code"].as_str().expect("have a code").to_owned())
+    };
+    let later = async {
+        read().await.expect(503);
+        write(2).await
+    };
+    let told: [(String, String); 2] = futures::future::join(write(1), later).await.into();
+    mongod.process.thaw();
+    eventually("users are served again", Duration::from_mins(1), async || {
+        let answer = stack.client().get("/users/default-00001").await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    stack.create("default", "after", "After").await;
+    assert!(told.iter().any(|(_, code)| code == "outcome_unknown"), "{told:?}");
+    for (id, _) in told.iter().filter(|(_, code)| code == "unavailable") {
+        stack.client().get(&format!("/users/{id}")).await.expect(404);
+    }
 }
 
 #[tokio::test]
