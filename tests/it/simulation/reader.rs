@@ -37,7 +37,7 @@ impl Reader {
         let id = "simulation".parse().expect("be an id");
         let store = Store::connect(&config, &stack.place.mongodb, &id).await.expect("connect");
         let folder = stack.folder.path().join("targets").join(target);
-        let one = TargetConfig { name: target.to_owned(), url: format!("file://{}", folder.display()) };
+        let one = TargetConfig::at(target, format!("file://{}", folder.display()));
         let config = TargetsConfig { write_quorum: None, operation_timeout: Duration::from_secs(30), list: vec![one] };
         let targets = Targets::open(&config, &Clock::System).expect("open the target");
         let repository = stack.repository();
