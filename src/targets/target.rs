@@ -160,8 +160,12 @@ impl Target {
     /// `Failed` or `Timeout`.
     pub async fn size(&self, path: &ObjectPath) -> Result<Option<u64>, TargetError> {
         let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
-        match self.run(Act::Read, path.as_str(), async move { store.head(&at).await }).await {
-            Ok(meta) => Ok(Some(meta.size)),
+        let in_bucket = matches!(self.place, Place::Bucket(_));
+        let asking = async move {
+            if in_bucket { bucket::size(&*store, &at).await } else { store.head(&at).await.map(|meta| meta.size) }
+        };
+        match self.run(Act::Read, path.as_str(), asking).await {
+            Ok(size) => Ok(Some(size)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }

@@ -10,7 +10,7 @@ use crate::harness::buckets::{Bucket, WRONG_KEYS, server};
 use crate::harness::faulty::{Fault, Faulty};
 use crate::harness::settings::Settings;
 use crate::harness::stack::present_everywhere;
-use crate::harness::{Stack, eventually};
+use crate::harness::{Stack, eventually, unique};
 
 const WITHIN: Duration = Duration::from_mins(1);
 
@@ -46,35 +46,42 @@ async fn backup_without_it(stack: &Stack, what: &str) -> Value {
     .await
 }
 
-/// Waits until a replica shows a state of the bucket, and gives the sentence.
-async fn shown_as(stack: &Stack, states: &[&str], what: &str) -> String {
-    let shown = eventually(&format!("{what}: the state is shown"), WITHIN, async || {
+/// Gives the journal something to write, and waits until it is written.
+async fn write_something(stack: &Stack) {
+    let id = unique("user").replace('_', "-");
+    stack.create("default", &id, &id).await;
+    stack.client().post("/departments/default/sync", json!({})).await.expect(200);
+}
+
+/// Waits until a replica shows a state of the bucket with some words, which tell nothing of credentials.
+async fn shown_as(stack: &Stack, state: &str, words: &str) {
+    eventually(&format!("`{state}` is shown, with `{words}`"), WITHIN, async || {
         let shown = target_shown(stack, "east").await;
-        states.iter().any(|state| shown["state"] == *state).then_some(shown)
+        let sentence = shown["cause"]["message"].as_str().unwrap_or_default();
+        assert!(!sentence.contains("told-too-much") && !sentence.contains("nobody"), "{sentence}");
+        (shown["state"] == state && sentence.contains(words)).then_some(())
     })
     .await;
-    shown["cause"]["message"].as_str().expect("have a cause").to_owned()
 }
 
 #[tokio::test]
 async fn whatever_is_the_matter_with_a_store_backups_go_on_without_it_and_it_is_caught_up() {
     let (bucket, store) = (Bucket::make().await, Faulty::before(&server()).await);
     let stack = stack_before(&store, &bucket).await;
-    let faults: [(&str, Fault, &[&str], &str); 7] = [
-        ("down", Fault::Down, &["down"], "start it"),
-        ("hangs", Fault::Hangs, &["slow"], "did not answer"),
-        ("busy", Fault::Answers(503, "SlowDown"), &["slow"], "SlowDown"),
-        ("broken", Fault::Answers(500, "InternalError"), &["down"], "InternalError"),
-        ("full", Fault::AnswersPuts(507, ""), &["full"], "make room"),
-        ("read only", Fault::AnswersPuts(403, "AccessDenied"), &["read_only"], "put and delete"),
-        ("skewed", Fault::Answers(403, "RequestTimeTooSkewed"), &["down"], "set the clocks"),
+    let faults: [(&str, Fault, &str, &str); 7] = [
+        ("down", Fault::Down, "down", "start it"),
+        ("hangs", Fault::Hangs, "slow", "did not answer"),
+        ("busy", Fault::Answers(503, "SlowDown"), "slow", "SlowDown"),
+        ("broken", Fault::Answers(500, "InternalError"), "down", "InternalError"),
+        ("full", Fault::AnswersPuts(507, ""), "full", "make room"),
+        ("read only", Fault::AnswersPuts(403, "AccessDenied"), "read_only", "put and delete"),
+        ("skewed", Fault::Answers(403, "RequestTimeTooSkewed"), "down", "set the clocks"),
     ];
-    for (what, fault, states, words) in faults {
+    for (what, fault, state, words) in faults {
         store.set(fault);
         let name = what.replace(' ', "-");
         let backup = backup_without_it(&stack, &name).await;
-        let sentence = shown_as(&stack, states, what).await;
-        assert!(sentence.contains(words) && !sentence.contains("told-too-much"), "{what}: {sentence}");
+        shown_as(&stack, state, words).await;
         assert!(store.met() > 0, "{what}: nobody met the fault");
         store.set(Fault::None);
         present_everywhere(&stack, &backup).await;
@@ -129,14 +136,12 @@ async fn credentials_that_are_refused_are_exchanged_without_a_restart() {
     bucket.give_keys(WRONG_KEYS);
     // The files are read anew after some seconds.
     eventually("the wrong keys are used", WITHIN, async || {
-        stack.client().post("/departments/default/sync", json!({})).await;
-        stack.client().post("/users", json!({ "name": crate::harness::unique("n"), "password_hash": crate::harness::records::hash_number(1) })).await;
+        write_something(&stack).await;
         (target_shown(&stack, "east").await["state"] != "ok").then_some(())
     })
     .await;
     let backup = backup_without_it(&stack, "refused").await;
-    let sentence = shown_as(&stack, &["down"], "refused").await;
-    assert!(sentence.contains("refuses the credentials") && !sentence.contains("nobody"), "{sentence}");
+    shown_as(&stack, "down", "refuses the credentials").await;
     bucket.give_right_keys();
     present_everywhere(&stack, &backup).await;
 }
@@ -148,8 +153,7 @@ async fn a_bucket_that_is_deleted_and_made_again_is_filled_anew() {
     let held = bucket.paths().await;
     bucket.delete().await;
     let backup = backup_without_it(&stack, "deleted").await;
-    let sentence = shown_as(&stack, &["down"], "deleted").await;
-    assert!(sentence.contains("is not there; make it"), "{sentence}");
+    shown_as(&stack, "down", "is not there; make it").await;
     bucket.make_again().await;
     present_everywhere(&stack, &backup).await;
     let segments = |paths: &[String]| paths.iter().filter(|path| path.ends_with(".seg")).count();
@@ -168,9 +172,7 @@ async fn a_bucket_that_is_emptied_takes_nothing_until_it_is_filled_anew() {
     let held = bucket.paths().await;
     bucket.empty().await;
     eventually("the bucket has everything again", WITHIN, async || {
-        // Something to write, so that it is noticed soon.
-        stack.client().post("/departments/default/sync", json!({})).await;
-        stack.client().post("/users", json!({ "name": crate::harness::unique("n"), "password_hash": crate::harness::records::hash_number(1) })).await;
+        write_something(&stack).await;
         let paths = bucket.paths().await;
         held.iter().filter(|path| !path.ends_with(".seg")).all(|path| paths.contains(path)).then_some(())
     })

@@ -38,9 +38,14 @@ pub(super) fn lacks_bucket(error: &Error) -> bool {
     matches!(Answer::of(error).code(), "NoSuchBucket" | "ContainerNotFound")
 }
 
-/// Whether an object is missing by the answer's own words. One without words (to HEAD) may mean the whole bucket.
+/// Whether an object is missing by the answer's own words. One without words may mean the whole bucket.
 pub(super) fn lacks_object(error: &Error) -> bool {
     matches!(Answer::of(error).code(), "NoSuchKey" | "BlobNotFound")
+}
+
+/// Whether an object is there and empty, by the answer to a question for its first byte.
+pub(super) fn has_no_first_byte(error: &Error) -> bool {
+    Answer::of(error).status == Some(416)
 }
 
 /// Whether a request may have been carried out all the same.
@@ -188,6 +193,6 @@ mod tests {
         assert!(lacks_bucket(&answered("404 Not Found", "NoSuchBucket")));
         assert!(!lacks_bucket(&answered("404 Not Found", "NoSuchKey")));
         assert!(lacks_object(&answered("404 Not Found", "NoSuchKey")));
-        assert!(!lacks_object(&answered("404 Not Found", "")), "an answer to HEAD has no words");
+        assert!(!lacks_object(&answered("404 Not Found", "")), "an answer without words");
     }
 }

@@ -114,8 +114,7 @@ impl Marked {
         self.exchanged.load(Ordering::SeqCst)
     }
 
-    /// Whether an answer that an object is not there means the object. To a question for its head a store answers the same
-    /// when the whole bucket is gone.
+    /// Whether an answer that an object is not there means the object, and not the whole bucket.
     pub(in crate::targets) async fn means_object(&self, error: &Error) -> Result<(), Refusal> {
         if failure::lacks_bucket(error) {
             return Err(self.explain(Act::Read, "", error));

@@ -15,7 +15,9 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, Certificate, ClientOptions, HeaderValue, ObjectStore, RetryConfig};
+use object_store::{
+    BackoffConfig, Certificate, ClientOptions, GetOptions, GetRange, HeaderValue, ObjectStore, RetryConfig,
+};
 use secrecy::ExposeSecret;
 
 use crate::config::buckets::{Bucket, Provider, role_of_machine};
@@ -154,6 +156,20 @@ fn azure(
         builder = builder.with_access_key(key.expose_secret());
     }
     Ok(Arc::new(builder.build().map_err(|_| "its account or its secret_key_file is not valid".to_owned())?))
+}
+
+/// Size of an object, by asking for its first byte: an answer to HEAD would have no words that say why not.
+pub(super) async fn size(store: &dyn ObjectStore, at: &Path) -> object_store::Result<u64> {
+    let first = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
+    match store.get_opts(at, first).await {
+        Ok(found) => {
+            let size = found.meta.size;
+            // Read to its end, so that the connection serves again.
+            found.bytes().await.map(|_| size)
+        }
+        Err(error) if failure::has_no_first_byte(&error) => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 fn unusable(error: &object_store::Error) -> String {
