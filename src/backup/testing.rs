@@ -43,8 +43,7 @@ pub(super) fn golden_repository() -> Repository {
 }
 
 pub(super) fn targets(urls: &[String], quorum: Option<usize>) -> Targets {
-    let list =
-        urls.iter().enumerate().map(|(n, url)| TargetConfig::at(format!("t{n}"), url)).collect();
+    let list = urls.iter().enumerate().map(|(n, url)| TargetConfig::at(format!("t{n}"), url)).collect();
     let config = TargetsConfig { write_quorum: quorum, operation_timeout: Duration::from_secs(5), list };
     Targets::open(&config, &Clock::System).unwrap()
 }

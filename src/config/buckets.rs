@@ -54,7 +54,9 @@ impl Bucket {
             return Err("the name of the bucket is not valid");
         }
         let prefix = url.path().trim_matches('/');
-        if prefix.split('/').any(|part| part.is_empty() && !prefix.is_empty()) || !prefix.chars().all(|c| c == '/' || plain(c)) {
+        if prefix.split('/').any(|part| part.is_empty() && !prefix.is_empty())
+            || !prefix.chars().all(|c| c == '/' || plain(c))
+        {
             return Err("a prefix has letters, digits, - _ . and single slashes only");
         }
         Ok(Self { provider, name: name.to_owned(), prefix: prefix.to_owned() })
@@ -76,7 +78,8 @@ impl TargetConfig {
     /// What is wrong with the place and with the keys of a bucket; `at` is the key of the whole target.
     pub fn findings(&self, at: &str) -> Vec<Finding> {
         let mut found = Vec::new();
-        let mut say = |field: &str, problem: &str, fix: &str| found.push(Finding::new(format!("{at}.{field}"), problem, fix));
+        let mut say =
+            |field: &str, problem: &str, fix: &str| found.push(Finding::new(format!("{at}.{field}"), problem, fix));
         let url = Url::parse(&self.url).ok();
         match url.as_ref().and_then(Bucket::of) {
             Some(Ok(bucket)) => {
@@ -87,7 +90,11 @@ impl TargetConfig {
             Some(Err(problem)) => say("url", problem, "Write s3://bucket/prefix; credentials stand in files."),
             None => {
                 if !url.is_some_and(|url| is_directory_or_memory(&url)) {
-                    say("url", "this is not a place for objects", "Write file:///absolute/directory or s3://bucket/prefix.");
+                    say(
+                        "url",
+                        "this is not a place for objects",
+                        "Write file:///absolute/directory or s3://bucket/prefix.",
+                    );
                 }
                 for field in self.given() {
                     say(field, "only a bucket has this key", "Remove it, or make url one of s3, gs or az.");
@@ -127,7 +134,11 @@ impl TargetConfig {
         }
         let pair = self.access_key_file.is_some() == self.secret_key_file.is_some();
         if provider == Provider::S3 && !pair {
-            say("access_key_file", "access_key_file and secret_key_file belong together", "Name both, or credentials_file.");
+            say(
+                "access_key_file",
+                "access_key_file and secret_key_file belong together",
+                "Name both, or credentials_file.",
+            );
         }
         if provider == Provider::S3 && self.credentials_file.is_some() && self.access_key_file.is_some() {
             say("credentials_file", "access_key_file says the same", "Keep one way of naming the credentials.");
@@ -146,7 +157,11 @@ impl TargetConfig {
             None => false,
         };
         if is_http && !self.allow_http {
-            say("endpoint", "http shows everybody on the way what is read and written", "Write https, or say allow_http = true.");
+            say(
+                "endpoint",
+                "http shows everybody on the way what is read and written",
+                "Write https, or say allow_http = true.",
+            );
         }
         if self.allow_http && !is_http {
             say("allow_http", "the endpoint is not http", "Remove it.");
@@ -175,7 +190,8 @@ fn is_directory_or_memory(url: &Url) -> bool {
 }
 
 fn is_origin(url: &Url) -> bool {
-    let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    let bare =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
     matches!(url.scheme(), "http" | "https") && url.host_str().is_some() && url.path() == "/" && bare
 }
 
@@ -204,13 +220,23 @@ mod tests {
 
     #[test]
     fn a_url_names_a_bucket_and_where_in_it_the_target_begins() {
-        let of = |url: &str| TargetConfig::at("a", url).bucket().map(|bucket| (bucket.provider, bucket.name, bucket.prefix));
+        let of =
+            |url: &str| TargetConfig::at("a", url).bucket().map(|bucket| (bucket.provider, bucket.name, bucket.prefix));
         let bucket = |provider, name: &str, prefix: &str| Some((provider, name.to_owned(), prefix.to_owned()));
         assert_eq!(of("s3://rolls"), bucket(Provider::S3, "rolls", ""));
         assert_eq!(of("s3://rolls/east/1/"), bucket(Provider::S3, "rolls", "east/1"));
         assert_eq!(of("gs://r_o.l-ls/e"), bucket(Provider::Google, "r_o.l-ls", "e"));
         assert_eq!(of("az://rolls"), bucket(Provider::Azure, "rolls", ""));
-        for url in ["s3://", "s3:///rolls", "s3://u:p@rolls", "s3://rolls:9", "s3://rolls?a=b", "s3://rolls//x//y", "s3://rolls/%41", "file:///x"] {
+        for url in [
+            "s3://",
+            "s3:///rolls",
+            "s3://u:p@rolls",
+            "s3://rolls:9",
+            "s3://rolls?a=b",
+            "s3://rolls//x//y",
+            "s3://rolls/%41",
+            "file:///x",
+        ] {
             assert_eq!(of(url), None, "{url}");
         }
     }
@@ -251,6 +277,9 @@ mod tests {
         assert_eq!(own.addressing(), Addressing::VirtualHost);
         let other = TargetConfig { endpoint: Some("https://h".to_owned()), ..own };
         assert_eq!(other.addressing(), Addressing::Path);
-        assert_eq!(TargetConfig { addressing: Some(Addressing::VirtualHost), ..other }.addressing(), Addressing::VirtualHost);
+        assert_eq!(
+            TargetConfig { addressing: Some(Addressing::VirtualHost), ..other }.addressing(),
+            Addressing::VirtualHost
+        );
     }
 }

@@ -63,14 +63,9 @@ impl Place {
     }
 
     /// Says why an operation that was done does not count.
-    pub(super) async fn check_after<T>(
-        &self,
-        act: Act,
-        object: &str,
-        done: &object_store::Result<T>,
-    ) -> Result<(), Refusal> {
+    pub(super) async fn check_after(&self, act: Act, object: &str, done: Result<(), &Error>) -> Result<(), Refusal> {
         match (self, done) {
-            (Self::Directory(root), Ok(_)) if act == Act::Write => root.check(act, object).await.map_err(down),
+            (Self::Directory(root), Ok(())) if act == Act::Write => root.check(act, object).await.map_err(down),
             (Self::Bucket(bucket), Err(error @ Error::NotFound { .. })) => bucket.means_object(error).await,
             _ => Ok(()),
         }

@@ -199,7 +199,7 @@ impl Target {
         let checked = async move {
             place.check(act, &object).await?;
             let done = operation.await;
-            place.check_after(act, &object, &done).await?;
+            place.check_after(act, &object, done.as_ref().map(drop)).await?;
             Ok(done)
         };
         self.guarded(act, path, checked).await

@@ -67,10 +67,12 @@ async fn backups_and_restores_go_through_two_buckets_and_a_directory() {
 #[tokio::test]
 async fn a_damaged_object_in_a_bucket_is_mended_and_what_nothing_needs_any_more_is_deleted_there() {
     let bucket = Bucket::make().await;
-    let backup = ", prune_every = \"1s\", prune_grace = \"1s\", scrub_every = \"2s\", retention = { keep_within = \"1s\", \
+    let backup =
+        ", prune_every = \"1s\", prune_grace = \"1s\", scrub_every = \"2s\", retention = { keep_within = \"1s\", \
                   keep_hourly = 0, keep_daily = 0, keep_weekly = 0, keep_monthly = 0, keep_yearly = 0, keep_last = 1 }"
-        .to_owned();
-    let settings = Settings { targets: 1, more_targets: bucket.target("east"), chunk_records: 16, backup, ..Settings::default() };
+            .to_owned();
+    let settings =
+        Settings { targets: 1, more_targets: bucket.target("east"), chunk_records: 16, backup, ..Settings::default() };
     let stack = Stack::start(settings).await;
     stack.create_users("default", 100).await;
     let first = present_everywhere(&stack, &stack.backup("default").await).await;
@@ -95,7 +97,8 @@ async fn a_damaged_object_in_a_bucket_is_mended_and_what_nothing_needs_any_more_
 #[tokio::test]
 async fn everything_comes_back_from_one_bucket_and_the_key() {
     let bucket = Bucket::make().await;
-    let settings = Settings { targets: 1, more_targets: bucket.target("east"), chunk_records: 16, ..Settings::default() };
+    let settings =
+        Settings { targets: 1, more_targets: bucket.target("east"), chunk_records: 16, ..Settings::default() };
     let mut stack = Stack::start(settings).await;
     stack.create_users("default", 100).await;
     present_everywhere(&stack, &stack.backup("default").await).await;

@@ -73,21 +73,31 @@ pub(super) fn explain(place: &str, act: Act, object: &str, error: &Error) -> (Ta
         ("NoSuchBucket" | "ContainerNotFound", _) => {
             (TargetState::Down, format!("{place} is not there; make it, or correct the URL and the endpoint"))
         }
-        ("RequestTimeTooSkewed", _) => {
-            (TargetState::Down, format!("the clock of this machine and that of {place} differ too much; set the clocks"))
-        }
-        ("QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "InsufficientStorage", _) | (_, Some(507)) => {
+        ("RequestTimeTooSkewed", _) => (
+            TargetState::Down,
+            format!("the clock of this machine and that of {place} differ too much; set the clocks"),
+        ),
+        ("QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "InsufficientStorage", _)
+        | (_, Some(507)) => {
             (TargetState::Full, format!("{place} has no room for `{object}` ({told}); make room or raise its quota"))
         }
         (
-            "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired"
-            | "InvalidClientTokenId" | "AuthFailure" | "AuthenticationFailed",
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "InvalidClientTokenId"
+            | "AuthFailure"
+            | "AuthenticationFailed",
             _,
         )
         | (_, Some(401)) => (
             TargetState::Down,
-            format!("{place} refuses the credentials ({told}); put valid ones into the files of the target, they are \
-                     read again every ten seconds"),
+            format!(
+                "{place} refuses the credentials ({told}); put valid ones into the files of the target, they are \
+                     read again every ten seconds"
+            ),
         ),
         ("SlowDown" | "ServerBusy" | "TooManyRequests" | "RequestLimitExceeded", _) | (_, Some(429 | 503)) => {
             (TargetState::Slow, format!("{place} takes no more requests now ({told}); it is asked again later"))
@@ -112,7 +122,8 @@ fn unanswered(place: &str, error: &HttpError) -> (TargetState, String) {
     match error.kind() {
         HttpErrorKind::Timeout => (TargetState::Slow, format!("{place} did not answer in time")),
         HttpErrorKind::Connect if cause.contains("ertificate") => {
-            let sentence = format!("the certificate of {place} is not trusted ({cause}); name its authority in ca_file");
+            let sentence =
+                format!("the certificate of {place} is not trusted ({cause}); name its authority in ca_file");
             (TargetState::Down, sentence)
         }
         HttpErrorKind::Connect => {
@@ -125,7 +136,9 @@ fn unanswered(place: &str, error: &HttpError) -> (TargetState, String) {
 /// Whether it was a request for credentials that failed, to where a machine asks for those of its role.
 fn is_of_the_role(error: &Error) -> bool {
     let text = error.to_string();
-    ["://169.254.", "://sts.", "://metadata.google.internal", "login.microsoftonline.com"].iter().any(|at| text.contains(at))
+    ["://169.254.", "://sts.", "://metadata.google.internal", "login.microsoftonline.com"]
+        .iter()
+        .any(|at| text.contains(at))
 }
 
 /// Texts that the library makes itself, without anything of a server.
@@ -162,7 +175,8 @@ mod tests {
     /// An error with the words of the library.
     fn answered(status: &str, code: &str) -> Error {
         let body = format!("<Error><Code>{code}</Code><AWSAccessKeyId>AKIA</AWSAccessKeyId></Error>");
-        let source = format!("Error performing PUT http://h/b/k in 3ms - Server returned non-2xx status code: {status}: {body}");
+        let source =
+            format!("Error performing PUT http://h/b/k in 3ms - Server returned non-2xx status code: {status}: {body}");
         Error::Generic { store: "S3", source: source.into() }
     }
 

@@ -168,16 +168,21 @@ mod tests {
         marked.set_marked();
     }
 
+    /// As when the last look was long ago.
+    fn later(marked: &Marked) {
+        marked.locked().at = Instant::now().checked_sub(SEEN_FOR);
+    }
+
     async fn unmark(marked: &Marked) {
         marked.store.delete(&Path::from(ObjectPath::repository().as_str())).await.unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn nothing_is_written_to_an_emptied_bucket_until_it_is_admitted() {
         let bucket = bucket().await;
         bucket.check(Act::Write, SEGMENT).await.unwrap();
         unmark(&bucket).await;
-        tokio::time::advance(SEEN_FOR).await;
+        later(&bucket);
         let (state, reason) = bucket.check(Act::Write, SEGMENT).await.unwrap_err();
         assert_eq!((state, reason.contains("is gone")), (TargetState::Down, true), "{reason}");
         bucket.check(Act::Read, SEGMENT).await.unwrap();
@@ -186,13 +191,13 @@ mod tests {
         bucket.check(Act::Write, SEGMENT).await.unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_bucket_that_was_made_again_and_marked_by_another_replica_is_admitted_first() {
         let bucket = bucket().await;
         bucket.check(Act::Write, SEGMENT).await.unwrap();
         unmark(&bucket).await;
         bucket.store.put(&Path::from(ObjectPath::repository().as_str()), "{}".into()).await.unwrap();
-        tokio::time::advance(SEEN_FOR).await;
+        later(&bucket);
         let (_, reason) = bucket.check(Act::Write, SEGMENT).await.unwrap_err();
         assert!(reason.contains("another one"), "{reason}");
         bucket.admit().await.unwrap();
@@ -201,14 +206,14 @@ mod tests {
         bucket.check(Act::Write, SEGMENT).await.unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_mark_is_looked_at_now_and_then_and_not_before_each_write() {
         let bucket = bucket().await;
         bucket.check(Act::Write, SEGMENT).await.unwrap();
         unmark(&bucket).await;
         bucket.check(Act::Write, SEGMENT).await.unwrap();
         assert!(bucket.seen_lately());
-        tokio::time::advance(SEEN_FOR).await;
+        later(&bucket);
         assert!(!bucket.seen_lately());
     }
 

@@ -188,7 +188,8 @@ mod tests {
             Some(dir.path().join(name))
         };
         let endpoint = Some("http://127.0.0.1:1".to_owned());
-        let http = |url: &str| TargetConfig { endpoint: endpoint.clone(), allow_http: true, ..TargetConfig::at("a", url) };
+        let http =
+            |url: &str| TargetConfig { endpoint: endpoint.clone(), allow_http: true, ..TargetConfig::at("a", url) };
         let targets = [
             http("s3://rolls/east"),
             TargetConfig { access_key_file: file("id", "x"), secret_key_file: file("key", "y"), ..http("s3://rolls") },

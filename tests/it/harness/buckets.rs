@@ -109,7 +109,8 @@ impl Bucket {
     async fn signed(&self, method: Method) {
         let client = reqwest::Client::new();
         eventually(&format!("{method} {}", self.name), Duration::from_mins(1), async || {
-            let url = self.store.signed_url(method.clone(), &Path::default(), Duration::from_mins(1)).await.expect("sign");
+            let url =
+                self.store.signed_url(method.clone(), &Path::default(), Duration::from_mins(1)).await.expect("sign");
             let answer = client.request(method.clone(), url).send().await.ok()?;
             answer.status().is_success().then_some(())
         })

@@ -167,7 +167,9 @@ fn answer(head: &str, status: u16, code: &str) -> Vec<u8> {
     let body = if head.starts_with("HEAD ") || code.is_empty() {
         String::new()
     } else {
-        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><AWSAccessKeyId>told-too-much</AWSAccessKeyId></Error>")
+        format!(
+            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><AWSAccessKeyId>told-too-much</AWSAccessKeyId></Error>"
+        )
     };
     let length = body.len();
     format!("HTTP/1.1 {status} Trouble\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").into_bytes()
