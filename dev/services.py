@@ -101,24 +101,29 @@ def start_zookeeper(run):
 
 
 def start_seaweedfs(run):
-    """Starts an S3 server of one process; returns its URL and `id:secret` of keys that were made for this run."""
+    """Starts an S3 server of one process; returns its URL, and `id:secret` of who may make buckets and of who may use them."""
     program = parts.seaweedfs()
-    keys = secrets.token_hex(10), secrets.token_urlsafe(30)
-    identity = {"name": "tests", "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-                "credentials": [{"accessKey": keys[0], "secretKey": keys[1]}]}
-    config = run.write("s3.json", json.dumps({"identities": [identity]}))
+    made = {"maker": ["Admin", "Read", "Write", "List", "Tagging"], "user": ["Read", "Write", "List", "Tagging"]}
+    keys = {name: (secrets.token_hex(10), secrets.token_urlsafe(30)) for name in made}
+    identities = [{"name": name, "actions": actions, "credentials": [{"accessKey": keys[name][0], "secretKey": keys[name][1]}]}
+                  for name, actions in made.items()]
+    config = run.write("s3.json", json.dumps({"identities": identities}))
     os.makedirs(run.path("seaweedfs"), exist_ok=True)
     roles = ("master", "volume", "filer", "s3")
     ports = free_ports(2 * len(roles))
+    # Each bucket has volumes of its own: one at a time, and small.
     command = ["env", "WEED_MASTER_VOLUME_GROWTH_COPY_1=1", program, "-logtostderr=true", "server", "-filer", "-s3",
                f"-dir={run.path('seaweedfs')}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={config}",
-               "-master.volumeSizeLimitMB=64", "-volume.max=500"]
+               "-master.volumeSizeLimitMB=64", "-volume.max=500",
+               # It reports to its makers and opens ports of its own unless it is told not to.
+               "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
+               f"-filer.localSocket={run.path('filer.sock')}", f"-s3.localSocket={run.path('s3.sock')}"]
     for role, port, grpc in zip(roles, ports[::2], ports[1::2]):
         command += [f"-{role}.port={port}", f"-{role}.port.grpc={grpc}"]
     run.start("seaweedfs", command)
     port = ports[2 * roles.index("s3")]
     run.wait_until("the S3 server", lambda: _refuses(port), 60, "seaweedfs")
-    return f"http://127.0.0.1:{port}", ":".join(keys)
+    return f"http://127.0.0.1:{port}", ":".join(keys["maker"]), ":".join(keys["user"])
 
 
 def _require(variable, servers, port):

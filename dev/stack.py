@@ -63,7 +63,7 @@ def test_parts_up():
         try:
             mongodb = services.start_mongod(run, "enableTestCommands=1")
             zookeeper = services.start_zookeeper(run)
-            s3, s3_keys = services.start_seaweedfs(run)
+            s3, s3_maker, s3_user = services.start_seaweedfs(run)
         except BaseException:
             run.stop()
             raise
@@ -71,7 +71,8 @@ def test_parts_up():
             "ROLLKEEPER_TEST_MONGODB_URI": f"mongodb://{mongodb}/?replicaSet=rs0",
             "ROLLKEEPER_TEST_ZOOKEEPER": zookeeper,
             "ROLLKEEPER_TEST_S3": s3,
-            "ROLLKEEPER_TEST_S3_KEYS": s3_keys,
+            "ROLLKEEPER_TEST_S3_MAKER": s3_maker,
+            "ROLLKEEPER_TEST_S3_USER": s3_user,
             "ROLLKEEPER_TEST_MONGOD": parts.mongod(),
             "ROLLKEEPER_TEST_FAKETIME": parts.faketime(),
             "ROLLKEEPER_TEST_ZK_HOME": parts.zookeeper()[0],

@@ -36,6 +36,8 @@ pub(in crate::targets) struct Marked {
 struct Seen {
     /// Whether it says whose it is.
     marked: bool,
+    /// Whether what it says was read and found right.
+    right: bool,
     mark: Option<Mark>,
     at: Option<Instant>,
 }
@@ -95,19 +97,22 @@ impl Marked {
         if seen.marked && found.is_none() || seen.mark.is_some() && seen.mark != found {
             self.exchanged.fetch_add(1, Ordering::SeqCst);
         }
-        *seen = Seen { marked: found.is_some(), at: found.is_some().then(Instant::now), mark: found };
+        let (marked, right) = (found.is_some(), seen.right && found.is_some() && seen.mark == found);
+        *seen = Seen { marked, right, at: marked.then(Instant::now), mark: found };
         Ok(())
     }
 
     /// Its mark was read and found right: from now on a bucket without one is not the target.
     pub(in crate::targets) fn set_marked(&self) {
-        self.locked().marked = true;
+        let mut seen = self.locked();
+        seen.marked = true;
+        seen.right = true;
     }
 
     /// Whether the right mark was seen so lately that there is no need to look again.
     pub(in crate::targets) fn seen_lately(&self) -> bool {
         let seen = self.locked();
-        seen.marked && seen.mark.is_some() && seen.at.is_some_and(|at| at.elapsed() < SEEN_FOR)
+        seen.right && seen.mark.is_some() && seen.at.is_some_and(|at| at.elapsed() < SEEN_FOR)
     }
 
     pub(in crate::targets) fn exchanged(&self) -> u64 {
@@ -215,6 +220,20 @@ mod tests {
         assert!(bucket.seen_lately());
         later(&bucket);
         assert!(!bucket.seen_lately());
+    }
+
+    #[tokio::test]
+    async fn a_mark_that_was_seen_and_not_read_is_read_first() {
+        let bucket = bucket().await;
+        bucket.check(Act::Write, SEGMENT).await.unwrap();
+        bucket.admit().await.unwrap();
+        assert!(bucket.seen_lately(), "it is the one that was read");
+        unmark(&bucket).await;
+        bucket.store.put(&Path::from(ObjectPath::repository().as_str()), "{ }".into()).await.unwrap();
+        bucket.admit().await.unwrap();
+        assert!(!bucket.seen_lately());
+        bucket.set_marked();
+        assert!(bucket.seen_lately());
     }
 
     #[tokio::test]

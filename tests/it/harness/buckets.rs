@@ -36,7 +36,7 @@ impl Bucket {
     pub(crate) fn unmade() -> Self {
         let name = unique("it").replace('_', "-");
         let folder = tempfile::tempdir().expect("make a folder");
-        let (id, secret) = keys();
+        let (id, secret) = keys("MAKER");
         let store = AmazonS3Builder::new()
             .with_bucket_name(&name)
             .with_region("us-east-1")
@@ -88,7 +88,7 @@ impl Bucket {
 
     /// Gives replicas the keys that work.
     pub(crate) fn give_right_keys(&self) {
-        let (id, secret) = keys();
+        let (id, secret) = keys("USER");
         self.give_keys(&format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"));
     }
 
@@ -111,7 +111,7 @@ impl Bucket {
         eventually(&format!("{method} {}", self.name), Duration::from_mins(1), async || {
             let url =
                 self.store.signed_url(method.clone(), &Path::default(), Duration::from_mins(1)).await.expect("sign");
-            let answer = client.request(method.clone(), url).send().await.ok()?;
+            let answer = client.request(method.clone(), url).body("").send().await.ok()?;
             answer.status().is_success().then_some(())
         })
         .await;
@@ -154,8 +154,9 @@ pub(crate) fn server() -> String {
     endpoint().trim_start_matches("http://").to_owned()
 }
 
-fn keys() -> (String, String) {
-    let text = variable("ROLLKEEPER_TEST_S3_KEYS");
+/// The keys of who may make buckets (`MAKER`), or of who may only use them (`USER`).
+fn keys(whose: &str) -> (String, String) {
+    let text = variable(&format!("ROLLKEEPER_TEST_S3_{whose}"));
     let (id, secret) = text.split_once(':').expect("be id:secret");
     (id.to_owned(), secret.to_owned())
 }
