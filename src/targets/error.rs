@@ -34,6 +34,14 @@ pub enum TargetError {
         /// The store's own words.
         reason: String,
     },
+    /// The connection broke: whether it was written is not known.
+    #[error("target `{target}` is down: {reason}")]
+    Unknown {
+        /// The target.
+        target: String,
+        /// What happened.
+        reason: String,
+    },
     /// The operation did not end within its time.
     #[error("target `{target}` did not answer within {seconds} s")]
     Timeout {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -88,7 +89,7 @@ impl Target {
             }
             .map(Ok)
         };
-        self.guarded(Act::Read, "", admitting).await
+        self.guarded(Act::Read, "", admitting.boxed()).await
     }
 
     /// Its mark was read and found right: from now on a directory or a bucket without one is not the target.

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use tokio::sync::Semaphore;
@@ -95,17 +96,20 @@ impl Target {
     /// # Errors
     /// `Differs` when other bytes are there; `Failed` or `Timeout` when it did not work (the outcome may be unknown).
     pub async fn put(&self, path: &ObjectPath, bytes: Bytes) -> Result<(), TargetError> {
-        for _ in 1..PUTS_MAX {
-            match self.write(path, bytes.clone(), PutMode::Create).await {
-                Err(TargetError::Differs { .. }) => match self.compare(path, &bytes).await {
-                    // Another one was writing it, and has not finished or not succeeded.
-                    Err(error) if error.is_not_found() => {}
-                    outcome => return outcome,
-                },
+        let mut last = Ok(());
+        for _ in 0..PUTS_MAX {
+            last = self.write(path, bytes.clone(), PutMode::Create).await;
+            // It may be there, by this put or by another one: read before it is written again.
+            let maybe_there = matches!(last, Err(TargetError::Differs { .. } | TargetError::Unknown { .. }));
+            if !maybe_there {
+                return last;
+            }
+            match self.compare(path, &bytes).await {
+                Err(error) if error.is_not_found() => {}
                 outcome => return outcome,
             }
         }
-        self.write(path, bytes, PutMode::Create).await
+        last
     }
 
     /// Whether what is there already are the same bytes. A read that stands for a write, so the place has to be the right one.
@@ -128,20 +132,12 @@ impl Target {
 
     async fn write(&self, path: &ObjectPath, bytes: Bytes, mode: PutMode) -> Result<(), TargetError> {
         let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
-        let writing = async move {
-            match store.put_opts(&at, bytes.clone().into(), mode.clone().into()).await {
-                // It may be there. Put once more, it is refused as there, and then compared.
-                Err(error) if bucket::outcome_unknown(&error) => store.put_opts(&at, bytes.into(), mode.into()).await,
-                outcome => outcome,
-            }
-        };
+        let writing = async move { store.put_opts(&at, bytes.into(), mode.into()).await.map(drop) };
         match self.run(Act::Write, path.as_str(), writing).await {
-            Ok(_) => Ok(()),
             Err(TargetError::NotFound { .. }) => {
-                let reason = "its place is not there".to_owned();
-                Err(self.failed(TargetState::Down, reason))
+                Err(self.failed(TargetState::Down, "the place of the object is not there".to_owned()))
             }
-            Err(error) => Err(error),
+            outcome => outcome,
         }
     }
 
@@ -202,7 +198,7 @@ impl Target {
             place.check_after(act, &object, done.as_ref().map(drop)).await?;
             Ok(done)
         };
-        self.guarded(act, path, checked).await
+        self.guarded(act, path, checked.boxed()).await
     }
 
     /// Runs something with permit and time limit, and notes what it says about the target.
@@ -211,7 +207,7 @@ impl Target {
         &self,
         act: Act,
         path: &str,
-        operation: impl Future<Output = Result<object_store::Result<T>, Refusal>> + Send + 'static,
+        operation: BoxFuture<'static, Result<object_store::Result<T>, Refusal>>,
     ) -> Result<T, TargetError> {
         if self.locked().state == TargetState::Foreign {
             return Err(self.failed(TargetState::Foreign, "it holds another repository".to_owned()));
@@ -251,6 +247,9 @@ impl Target {
                     (_, Some(io)) => (state_of(act, io), io.to_string()),
                     (_, None) => down(other.to_string()),
                 };
+                if act == Act::Write && bucket::outcome_unknown(other) {
+                    return TargetError::Unknown { target, reason };
+                }
                 self.failed(state, reason)
             }
         }
@@ -265,6 +264,7 @@ impl Target {
         let (state, cause) = match error {
             Some(TargetError::Failed { state, .. }) => (*state, error),
             Some(TargetError::Timeout { .. }) => (TargetState::Slow, error),
+            Some(TargetError::Unknown { .. }) => (TargetState::Down, error),
             _ => (TargetState::Ok, None),
         };
         let now = self.status().state;

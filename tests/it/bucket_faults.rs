@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use rollkeeper::domain::copies::TargetState;
+use rollkeeper::targets::TargetError;
+use rollkeeper::targets::layout::ObjectPath;
 use serde_json::{Value, json};
 
 use crate::buckets::target_shown;
@@ -110,6 +114,35 @@ async fn puts_whose_outcome_is_unknown_are_looked_at_and_not_written_twice() {
     assert!(verified.status.is_success(), "{}", verified.text);
 }
 
+#[tokio::test]
+async fn a_put_without_an_answer_is_read_before_it_is_put_again() {
+    let (bucket, store) = (Bucket::make().await, Faulty::before(&server()).await);
+    let target = bucket.open_through(&store.address());
+    let path = |name: &str| ObjectPath::from_stored(format!("departments/eng/1/chunks/{name}"));
+    let one = || Bytes::from_static(b"one");
+
+    store.set(Fault::ResetsAfterPuts);
+    target.put(&path("ab"), one()).await.expect("find it there");
+    assert!(store.met() > 0);
+    assert_eq!(bucket.get("rolls/departments/eng/1/chunks/ab").await, "one");
+    let other = target.put(&path("ab"), Bytes::from_static(b"two")).await;
+    assert!(matches!(other, Err(TargetError::Differs { .. })), "{other:?}");
+
+    store.set(Fault::ResetsInPuts);
+    target.put(&path("cd"), one()).await.expect_err("be down");
+    assert_eq!(target.status().state, TargetState::Down);
+    assert!(!bucket.paths().await.iter().any(|path| path.ends_with("cd")), "nothing of it is there");
+    store.set(Fault::None);
+    target.put(&path("cd"), one()).await.expect("write it");
+    assert_eq!(target.size(&path("cd")).await.expect("have a size"), Some(3));
+    assert_eq!(target.size(&path("none")).await.expect("have an answer"), None);
+    bucket.put("rolls/departments/eng/1/chunks/empty", "").await;
+    assert_eq!(target.size(&path("empty")).await.expect("have a size"), Some(0));
+    target.delete(&path("cd")).await.expect("delete it");
+    target.delete(&path("cd")).await.expect("find it deleted");
+    assert_eq!(target.list("departments/ops").await.expect("list"), []);
+}
+
 async fn newest(stack: &Stack) -> String {
     let listed = stack.client().get("/backups?department=default").await.expect(200).json;
     listed["items"][0]["id"].as_str().expect("have an id").to_owned()
@@ -146,6 +179,11 @@ async fn credentials_that_are_refused_are_exchanged_without_a_restart() {
     present_everywhere(&stack, &backup).await;
 }
 
+/// Segments come and go, as they are merged.
+fn is_segment(path: &str) -> bool {
+    path.contains("/journal/")
+}
+
 #[tokio::test]
 async fn a_bucket_that_is_deleted_and_made_again_is_filled_anew() {
     let (bucket, store) = (Bucket::make().await, Faulty::before(&server()).await);
@@ -156,10 +194,10 @@ async fn a_bucket_that_is_deleted_and_made_again_is_filled_anew() {
     shown_as(&stack, "down", "is not there; make it").await;
     bucket.make_again().await;
     present_everywhere(&stack, &backup).await;
-    let segments = |paths: &[String]| paths.iter().filter(|path| path.ends_with(".seg")).count();
+    let segments = |paths: &[String]| paths.iter().filter(|path| is_segment(path)).count();
     eventually("the bucket has everything again", WITHIN, async || {
         let paths = bucket.paths().await;
-        let back = held.iter().filter(|path| !path.ends_with(".seg")).all(|path| paths.contains(path));
+        let back = held.iter().filter(|path| !is_segment(path)).all(|path| paths.contains(path));
         (back && segments(&paths) > 0).then_some(())
     })
     .await;
@@ -174,7 +212,7 @@ async fn a_bucket_that_is_emptied_takes_nothing_until_it_is_filled_anew() {
     eventually("the bucket has everything again", WITHIN, async || {
         write_something(&stack).await;
         let paths = bucket.paths().await;
-        held.iter().filter(|path| !path.ends_with(".seg")).all(|path| paths.contains(path)).then_some(())
+        held.iter().filter(|path| !is_segment(path)).all(|path| paths.contains(path)).then_some(())
     })
     .await;
     present_everywhere(&stack, &stack.backup("default").await).await;

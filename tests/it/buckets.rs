@@ -67,7 +67,8 @@ async fn backups_and_restores_go_through_two_buckets_and_a_directory() {
 #[tokio::test]
 async fn a_damaged_object_in_a_bucket_is_mended_and_what_nothing_refers_to_is_deleted_there() {
     let bucket = Bucket::make().await;
-    let backup = ", prune_every = \"1s\", prune_grace = \"1s\", scrub_every = \"1s\", look_every = \"500ms\"".to_owned();
+    let backup =
+        ", prune_every = \"1s\", prune_grace = \"1s\", scrub_every = \"1s\", look_every = \"500ms\"".to_owned();
     let settings =
         Settings { targets: 1, more_targets: bucket.target("east"), chunk_records: 16, backup, ..Settings::default() };
     let stack = Stack::start(settings).await;

@@ -1,6 +1,7 @@
 //! Buckets of a test's own on the S3 server of the run.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
@@ -9,6 +10,9 @@ use object_store::path::Path;
 use object_store::signer::Signer as _;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use reqwest::Method;
+use rollkeeper::config::targets::{TargetConfig, TargetsConfig};
+use rollkeeper::domain::clock::Clock;
+use rollkeeper::targets::{Target, Targets};
 use tempfile::TempDir;
 
 use super::{eventually, unique, variable};
@@ -68,6 +72,19 @@ impl Bucket {
             self.name,
             self.key_file().display()
         )
+    }
+
+    /// The target as a replica opens it, through what listens at an address.
+    pub(crate) fn open_through(&self, address: &str) -> Arc<Target> {
+        let one = TargetConfig {
+            endpoint: Some(format!("http://{address}")),
+            allow_http: true,
+            credentials_file: Some(self.key_file()),
+            ..TargetConfig::at("east", format!("s3://{}/rolls", self.name))
+        };
+        let config = TargetsConfig { write_quorum: None, operation_timeout: Duration::from_secs(5), list: vec![one] };
+        let targets = Targets::open(&config, &Clock::System).expect("open the target");
+        Arc::clone(targets.iter().next().expect("have one"))
     }
 
     /// Its name.
