@@ -100,7 +100,7 @@ def start_zookeeper(run):
     return f"127.0.0.1:{port}"
 
 
-def start_seaweedfs(run):
+def start_seaweedfs(run, *arguments):
     """Starts an S3 server of one process; returns its URL, and `id:secret` of who may make buckets and of who may use them."""
     program = parts.seaweedfs()
     made = {"maker": ["Admin", "Read", "Write", "List", "Tagging"], "user": ["Read", "Write", "List", "Tagging"]}
@@ -120,7 +120,7 @@ def start_seaweedfs(run):
                f"-filer.localSocket={run.path('filer.sock')}", f"-s3.localSocket={run.path('s3.sock')}"]
     for role, port, grpc in zip(roles, ports[::2], ports[1::2]):
         command += [f"-{role}.port={port}", f"-{role}.port.grpc={grpc}"]
-    run.start("seaweedfs", command)
+    run.start("seaweedfs", [*command, *arguments])
     port = ports[2 * roles.index("s3")]
     run.wait_until("the S3 server", lambda: _refuses(port), 60, "seaweedfs")
     return f"http://127.0.0.1:{port}", ":".join(keys["maker"]), ":".join(keys["user"])
