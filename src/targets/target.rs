@@ -15,7 +15,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use tokio::sync::Semaphore;
 
 use super::bucket;
-use super::error::{TargetError, state_name};
+use super::error::{TargetError, io_error, state_name, state_of};
 use super::layout::ObjectPath;
 use super::place::{Place, Refusal, down};
 use crate::config::targets::TargetConfig;
@@ -279,27 +279,6 @@ impl Target {
     fn locked(&self) -> MutexGuard<'_, TargetStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn state_of(act: Act, error: &std::io::Error) -> TargetState {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => TargetState::Full,
-        ErrorKind::ReadOnlyFilesystem => TargetState::ReadOnly,
-        ErrorKind::PermissionDenied if act == Act::Write => TargetState::ReadOnly,
-        _ => TargetState::Down,
-    }
-}
-
-fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return Some(io);
-        }
-        next = error.source();
-    }
-    None
 }
 
 #[cfg(test)]

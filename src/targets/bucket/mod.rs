@@ -131,9 +131,10 @@ fn google(
     if let Some(endpoint) = &config.endpoint {
         builder = builder.with_base_url(endpoint.trim_end_matches('/'));
     }
-    if let Some(key) = config.one_secret("its configuration").map_err(|error| error.to_string())? {
-        builder = builder.with_service_account_key(key.expose_secret());
-    }
+    let Some(key) = config.one_secret("its configuration").map_err(|error| error.to_string())? else {
+        return Ok(Arc::new(builder.build().map_err(|error| unusable(&error))?));
+    };
+    builder = builder.with_service_account_key(key.expose_secret());
     // The words of the library may repeat the key.
     Ok(Arc::new(builder.build().map_err(|_| "its credentials_file is not the key of a service account".to_owned())?))
 }
