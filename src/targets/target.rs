@@ -109,6 +109,8 @@ impl Target {
                 outcome => return outcome,
             }
         }
+        // The reads worked, and the puts did not.
+        self.note(Act::Write, last.as_ref().err());
         last
     }
 
