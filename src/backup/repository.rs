@@ -156,6 +156,9 @@ impl Repository {
     /// # Errors
     /// When the target does not answer or is foreign.
     pub async fn admit(&self, target: &Target) -> Result<(), BackupError> {
+        if target.is_marked_for_sure() {
+            return Ok(());
+        }
         let marker = marker::format(&self.inner.id, &self.inner.recipients)?;
         let key = self.inner.sealed_secret.clone();
         target.admit().await?;

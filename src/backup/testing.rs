@@ -43,8 +43,7 @@ pub(super) fn golden_repository() -> Repository {
 }
 
 pub(super) fn targets(urls: &[String], quorum: Option<usize>) -> Targets {
-    let list =
-        urls.iter().enumerate().map(|(n, url)| TargetConfig { name: format!("t{n}"), url: url.clone() }).collect();
+    let list = urls.iter().enumerate().map(|(n, url)| TargetConfig::at(format!("t{n}"), url)).collect();
     let config = TargetsConfig { write_quorum: quorum, operation_timeout: Duration::from_secs(5), list };
     Targets::open(&config, &Clock::System).unwrap()
 }
@@ -82,6 +81,6 @@ pub(super) fn segment(
 
 /// One target in memory, with a pause before each read.
 pub(super) fn slow_target(wait: Duration) -> Targets {
-    let config = TargetConfig { name: "slow".to_owned(), url: "memory:///".to_owned() };
+    let config = TargetConfig::at("slow", "memory:///");
     Targets::of(vec![Target::open(&config, Duration::from_mins(1), Clock::System).unwrap().slowed(wait)], 1)
 }

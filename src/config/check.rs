@@ -69,11 +69,12 @@ impl Findings {
     /// Adds what a reader of secrets found; gives the secret on.
     fn take<T>(&mut self, result: Result<T, ConfigError>) -> Option<T> {
         match result {
-            Ok(value) => return Some(value),
-            Err(ConfigError::Invalid(found)) => self.0.extend(found),
-            Err(other) => self.0.push(Finding::new("configuration", other.to_string(), "")),
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.0.extend(error.into_findings());
+                None
+            }
         }
-        None
     }
 }
 
@@ -152,9 +153,9 @@ fn targets(config: &Config, findings: &mut Findings) {
         let name = target.name.parse::<TargetName>().is_ok();
         findings.need(name, &key("name"), "the name is not valid", "Use 1 to 63 characters out of A-Z a-z 0-9 . _ -");
         findings.need(names.insert(&target.name), &key("name"), "the name is taken", "Give each target its own.");
-        let scheme = target_url(&target.url);
-        findings.need(scheme, &key("url"), "this is not a place for objects", "Write file:///absolute/directory.");
-        let own = target.url.starts_with("memory:") || urls.insert(target.url.trim_end_matches('/'));
+        findings.0.extend(target.findings(&format!("targets.list[{index}]")));
+        let place = (target.url.trim_end_matches('/'), target.endpoint.as_deref().map(|at| at.trim_end_matches('/')));
+        let own = target.url.starts_with("memory:") || urls.insert(place);
         findings.need(own, &key("url"), "another target has this place", "Two copies in one place are one copy.");
     }
     let quorum = config.targets.write_quorum.is_none_or(|quorum| (1..=list.len()).contains(&quorum));
@@ -162,14 +163,6 @@ fn targets(config: &Config, findings: &mut Findings) {
     findings.need(quorum, "targets.write_quorum", problem, "Leave it out for a majority.");
     let timeout = config.targets.operation_timeout >= Duration::from_secs(1);
     findings.need(timeout, "targets.operation_timeout", "less than a second", "Use 30s.");
-}
-
-fn target_url(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|url| match url.scheme() {
-        "file" => url.host_str().is_none() && url.path().len() > 1,
-        "memory" => true,
-        _ => false,
-    })
 }
 
 fn keys(config: &Config, findings: &mut Findings) {

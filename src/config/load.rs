@@ -42,6 +42,16 @@ pub enum ConfigError {
     Invalid(Vec<Finding>),
 }
 
+impl ConfigError {
+    /// What it says, as findings.
+    pub fn into_findings(self) -> Vec<Finding> {
+        match self {
+            Self::Invalid(findings) => findings,
+            other => vec![Finding::new("configuration", other.to_string(), "")],
+        }
+    }
+}
+
 fn key_prefix(key: &str) -> String {
     if key.is_empty() { String::new() } else { format!("{key}: ") }
 }

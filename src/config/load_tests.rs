@@ -178,6 +178,39 @@ fn targets_need_names_of_their_own_places_of_their_own_and_known_schemes() {
 }
 
 #[test]
+fn the_keys_of_a_bucket_are_checked_and_printed_and_the_credentials_are_not() {
+    let folder = Folder::new();
+    let here = folder.dir.path().display();
+    std::fs::write(folder.dir.path().join("keys"), "aws_access_key_id=AKIA\naws_secret_access_key=hunter3\n").unwrap();
+    let bucket = format!(
+        "[[targets.list]]\nname = 'c'\nurl = 's3://rolls/x'\nendpoint = 'http://127.0.0.1:9'\nregion = 'eu'\n\
+         addressing = 'virtual_host'\nallow_http = true\ncredentials_file = '{here}/keys'\n"
+    );
+    let with = |target: &str| {
+        let list = format!("[[targets.list]]\nname = 'a'\nurl = 'file://{here}/a'\n{target}");
+        let good = folder.good();
+        let (before, after) = (good.find("list = ").unwrap(), good.find("[keys]").unwrap());
+        folder.write(&format!("{}{list}{}", &good[..before], &good[after..]));
+    };
+    with(&bucket);
+    let printed = folder.load(&[], &[]).unwrap().to_redacted_toml();
+    for line in ["region = \"eu\"", "addressing = \"virtual_host\"", "allow_http = true", "credentials_file = "] {
+        assert!(printed.contains(line), "{printed}");
+    }
+    assert!(!printed.contains("hunter3") && !printed.contains("AKIA"), "{printed}");
+    folder.write(&printed);
+    let again = folder.load(&[], &["mongodb.uri=mongodb://127.0.0.1/"]).unwrap();
+    assert_eq!(again.to_redacted_toml(), printed);
+
+    with(&bucket.replace("allow_http = true", "secret_key = 'hunter3'"));
+    let refused = folder.refusal(&[]);
+    assert!(refused.contains("secret_key") && !refused.contains("hunter3"), "{refused}");
+    with(&bucket.replace("allow_http = true", "account = 'x'"));
+    let refused = folder.refusal(&[]);
+    assert!(refused.contains("targets.list[1].account") && refused.contains("targets.list[1].endpoint"), "{refused}");
+}
+
+#[test]
 fn a_short_token_and_an_identity_that_is_no_recipient_are_refused() {
     let folder = Folder::new();
     std::fs::write(folder.dir.path().join("token"), "short").unwrap();

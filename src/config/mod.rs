@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod backup;
+pub mod buckets;
 pub mod check;
 pub mod durations;
 pub mod http;

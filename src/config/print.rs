@@ -14,7 +14,7 @@ use super::keys::KeysConfig;
 use super::mongodb::MongodbConfig;
 use super::replica::ReplicaConfig;
 use super::restore::RestoreConfig;
-use super::targets::{TargetConfig, TargetsConfig};
+use super::targets::{Addressing, TargetConfig, TargetsConfig};
 use super::telemetry::{LogFormat, TelemetryConfig};
 use super::zookeeper::ZookeeperConfig;
 
@@ -115,8 +115,51 @@ fn print_targets(targets: &TargetsConfig, toml: &mut Toml) {
         toml.line("write_quorum", quorum);
     }
     toml.duration("operation_timeout", *operation_timeout);
-    for TargetConfig { name, url } in list {
-        toml.table("[[targets.list]]").text("name", name).text("url", &without_password(url));
+    for target in list {
+        print_target(target, toml);
+    }
+}
+
+fn print_target(target: &TargetConfig, toml: &mut Toml) {
+    let TargetConfig {
+        name,
+        url,
+        endpoint,
+        region,
+        addressing,
+        allow_http,
+        ca_file,
+        account,
+        access_key_file,
+        secret_key_file,
+        credentials_file,
+    } = target;
+    toml.table("[[targets.list]]").text("name", name).text("url", &without_password(url));
+    for (key, value) in [("endpoint", endpoint), ("region", region), ("account", account)] {
+        if let Some(value) = value {
+            toml.text(key, value);
+        }
+    }
+    if let Some(addressing) = addressing {
+        let word = match addressing {
+            Addressing::Path => "path",
+            Addressing::VirtualHost => "virtual_host",
+        };
+        toml.text("addressing", word);
+    }
+    if *allow_http {
+        toml.line("allow_http", allow_http);
+    }
+    let files = [
+        ("ca_file", ca_file),
+        ("access_key_file", access_key_file),
+        ("secret_key_file", secret_key_file),
+        ("credentials_file", credentials_file),
+    ];
+    for (key, file) in files {
+        if let Some(file) = file {
+            toml.path(key, file);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong with a target, by what a person would do about it.
 
+use super::target::Act;
 use crate::domain::copies::TargetState;
 
 /// What can go wrong with a target. `target` and `path` name the place; the source is not part of the text.
@@ -34,6 +35,14 @@ pub enum TargetError {
         /// The store's own words.
         reason: String,
     },
+    /// The connection broke: whether it was written is not known.
+    #[error("target `{target}` is down: {reason}")]
+    Unknown {
+        /// The target.
+        target: String,
+        /// What happened.
+        reason: String,
+    },
     /// The operation did not end within its time.
     #[error("target `{target}` did not answer within {seconds} s")]
     Timeout {
@@ -61,4 +70,27 @@ pub const fn state_name(state: TargetState) -> &'static str {
         TargetState::Full => "full",
         TargetState::Foreign => "foreign",
     }
+}
+
+/// What a failure of a directory says about the target.
+pub(super) fn state_of(act: Act, error: &std::io::Error) -> TargetState {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => TargetState::Full,
+        ErrorKind::ReadOnlyFilesystem => TargetState::ReadOnly,
+        ErrorKind::PermissionDenied if act == Act::Write => TargetState::ReadOnly,
+        _ => TargetState::Down,
+    }
+}
+
+/// The error of the system behind an error, if there is one.
+pub(super) fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return Some(io);
+        }
+        next = error.source();
+    }
+    None
 }

@@ -4,10 +4,12 @@
 //! folder; `layout` spells every object path.
 
 pub mod aged;
+mod bucket;
 pub mod error;
 pub mod layout;
 mod listing;
 mod look;
+mod place;
 mod root;
 pub mod target;
 mod unfinished;

@@ -12,7 +12,6 @@ use std::time::SystemTime;
 
 use super::layout::ObjectPath;
 use super::target::Act;
-use super::{Target, TargetError};
 
 /// The directory of a file target.
 #[derive(Debug)]
@@ -103,6 +102,21 @@ impl Root {
         Ok(())
     }
 
+    /// As `admit`, on a thread that may wait for a disk.
+    pub(super) async fn admit_there(self: &Arc<Self>) -> Result<(), String> {
+        self.on_a_thread(Self::admit).await
+    }
+
+    pub(super) fn set_marked(&self) {
+        if let Some(admitted) = self.locked().as_mut() {
+            admitted.marked = true;
+        }
+    }
+
+    pub(super) fn exchanged(&self) -> u64 {
+        self.exchanged.load(Ordering::SeqCst)
+    }
+
     async fn on_a_thread<T: Send + 'static>(
         self: &Arc<Self>,
         look: impl FnOnce(&Self) -> Result<T, String> + Send + 'static,
@@ -114,37 +128,6 @@ impl Root {
 
     fn locked(&self) -> MutexGuard<'_, Option<Admitted>> {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Target {
-    /// Takes what lies at its place now for the target: called before its mark is looked at. What was said of the target
-    /// until now may be said of another directory.
-    ///
-    /// # Errors
-    /// `Failed` or `Timeout`: nothing is there, or the directory that a disk was mounted on.
-    pub async fn admit(&self) -> Result<(), TargetError> {
-        let Some(root) = &self.root else { return Ok(()) };
-        let root = Arc::clone(root);
-        let admitting = async move {
-            let admitted = root.on_a_thread(Root::admit).await;
-            admitted.map_err(|reason| object_store::Error::Generic { store: "LocalFileSystem", source: reason.into() })
-        };
-        self.run(Act::Read, "", admitting).await
-    }
-
-    /// Its mark was read and found right: from now on a directory without one is not the target.
-    pub fn set_marked(&self) {
-        if let Some(root) = &self.root
-            && let Some(admitted) = root.locked().as_mut()
-        {
-            admitted.marked = true;
-        }
-    }
-
-    /// How often something else than before was admitted as this target; what it is said to hold has to be looked at then.
-    pub fn exchanged(&self) -> u64 {
-        self.root.as_ref().map_or(0, |root| root.exchanged.load(Ordering::SeqCst))
     }
 }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::config::targets::TargetConfig;
 use crate::domain::clock::Clock;
 use crate::domain::copies::TargetState;
+use crate::targets::{Target, TargetError};
 
 const SEGMENT: &str = "departments/eng/1/journal/a.seg";
 
@@ -22,7 +23,7 @@ struct Disk {
 async fn disk() -> Disk {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("file://{}", folder.path().join("disk").display());
-    let config = TargetConfig { name: "one".to_owned(), url };
+    let config = TargetConfig::at("one", url);
     let target = Target::open(&config, Duration::from_secs(5), Clock::System).unwrap();
     let disk = Disk { folder, target };
     disk.mark().await;
@@ -122,7 +123,7 @@ async fn the_directory_that_a_disk_was_mounted_on_is_never_admitted() {
     let (link, below) = (folder.path().join("disk"), folder.path().join("below"));
     // A file system of its own that is there on every machine; nothing is written to it.
     std::os::unix::fs::symlink("/proc", &link).unwrap();
-    let config = TargetConfig { name: "one".to_owned(), url: format!("file://{}", link.display()) };
+    let config = TargetConfig::at("one", format!("file://{}", link.display()));
     let target = Target::open(&config, Duration::from_secs(5), Clock::System).unwrap();
     target.admit().await.unwrap();
     std::fs::remove_file(&link).unwrap();

@@ -8,17 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
-use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use tokio::sync::Semaphore;
 
-use super::error::{TargetError, state_name};
+use super::bucket;
+use super::error::{TargetError, io_error, state_name, state_of};
 use super::layout::ObjectPath;
-use super::root::Root;
+use super::place::{Place, Refusal, down};
 use crate::config::targets::TargetConfig;
 use crate::domain::cause::Cause;
 use crate::domain::clock::Clock;
@@ -29,14 +28,16 @@ use crate::domain::ids::TargetName;
 const IN_FLIGHT_MAX: usize = 16;
 /// How many of them may be reads: whoever reads far ahead leaves room for those who write.
 const READS_MAX: usize = 12;
+/// How often an object is put that somebody else seems to put at the same time.
+const PUTS_MAX: usize = 3;
 
 /// One target.
 #[derive(Debug)]
 pub struct Target {
     name: TargetName,
     pub(super) store: Arc<dyn ObjectStore>,
-    /// The directory of a file target; it must be there before anything is done in it.
-    pub(super) root: Option<Arc<Root>>,
+    /// It must be the admitted one before anything is written.
+    pub(super) place: Place,
     timeout: Duration,
     permits: Arc<Semaphore>,
     reads: Arc<Semaphore>,
@@ -57,27 +58,11 @@ impl Target {
         let refuse = |reason: String| TargetError::Config(format!("target `{}`: {reason}", config.name));
         let name: TargetName = config.name.parse().map_err(|invalid| refuse(format!("{invalid}")))?;
         let url = url::Url::parse(&config.url).map_err(|_| refuse("the URL cannot be parsed".to_owned()))?;
-        let (store, root): (Arc<dyn ObjectStore>, _) = match url.scheme() {
-            "memory" => (Arc::new(InMemory::new()), None),
-            "file" => {
-                let root =
-                    url.to_file_path().map_err(|()| refuse("a file URL is file:///absolute/directory".to_owned()))?;
-                // Only the last folder is made, so that a missing mount is not papered over. Failing is no
-                // error here: the target is down, and says so at its first operation.
-                let _ = std::fs::create_dir(&root);
-                let prefix = Path::from_absolute_path(&root)
-                    .map_err(|_| refuse("the directory has a name that cannot be used".to_owned()))?;
-                (
-                    Arc::new(PrefixStore::new(LocalFileSystem::new().with_fsync(true), prefix)),
-                    Some(Arc::new(Root::open(root))),
-                )
-            }
-            other => return Err(refuse(format!("`{other}` URLs are not supported; use file:///absolute/directory"))),
-        };
+        let (store, place) = Place::open(config, &url, timeout).map_err(refuse)?;
         let status = TargetStatus { name: name.clone(), state: TargetState::Ok, cause: None, since: clock.now() };
         let permits = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
         let reads = Arc::new(Semaphore::new(READS_MAX));
-        Ok(Self { name, store, root, timeout, permits, reads, clock, status: Mutex::new(status) })
+        Ok(Self { name, store, place, timeout, permits, reads, clock, status: Mutex::new(status) })
     }
 
     /// Its name.
@@ -111,19 +96,32 @@ impl Target {
     /// # Errors
     /// `Differs` when other bytes are there; `Failed` or `Timeout` when it did not work (the outcome may be unknown).
     pub async fn put(&self, path: &ObjectPath, bytes: Bytes) -> Result<(), TargetError> {
-        match self.write(path, bytes.clone(), PutMode::Create).await {
-            Err(TargetError::Differs { target, path: text }) => {
-                // A read that stands for a write, so the directory has to be the right one.
-                let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
-                let reading = async move { store.get(&at).await?.bytes().await };
-                if self.run(Act::Write, path.as_str(), reading).await? == bytes {
-                    Ok(())
-                } else {
-                    Err(TargetError::Differs { target, path: text })
-                }
+        let mut last = Ok(());
+        for _ in 0..PUTS_MAX {
+            last = self.write(path, bytes.clone(), PutMode::Create).await;
+            // It may be there, by this put or by another one: read before it is written again.
+            let maybe_there = matches!(last, Err(TargetError::Differs { .. } | TargetError::Unknown { .. }));
+            if !maybe_there {
+                return last;
             }
-            outcome => outcome,
+            match self.compare(path, &bytes).await {
+                Err(error) if error.is_not_found() => {}
+                outcome => return outcome,
+            }
         }
+        // The reads worked, and the puts did not.
+        self.note(Act::Write, last.as_ref().err());
+        last
+    }
+
+    /// Whether what is there already are the same bytes. A read that stands for a write, so the place has to be the right one.
+    async fn compare(&self, path: &ObjectPath, bytes: &Bytes) -> Result<(), TargetError> {
+        let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
+        let reading = async move { store.get(&at).await?.bytes().await };
+        if self.run(Act::Write, path.as_str(), reading).await? == bytes {
+            return Ok(());
+        }
+        Err(TargetError::Differs { target: self.name.to_string(), path: path.to_string() })
     }
 
     /// Writes an object over a damaged copy of itself. The caller has checked that these are the right bytes.
@@ -136,8 +134,13 @@ impl Target {
 
     async fn write(&self, path: &ObjectPath, bytes: Bytes, mode: PutMode) -> Result<(), TargetError> {
         let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
-        let writing = async move { store.put_opts(&at, bytes.into(), mode.into()).await.map(|_| ()) };
-        self.run(Act::Write, path.as_str(), writing).await
+        let writing = async move { store.put_opts(&at, bytes.into(), mode.into()).await.map(drop) };
+        match self.run(Act::Write, path.as_str(), writing).await {
+            Err(TargetError::NotFound { .. }) => {
+                Err(self.failed(TargetState::Down, "the place of the object is not there".to_owned()))
+            }
+            outcome => outcome,
+        }
     }
 
     /// Reads a whole object.
@@ -155,8 +158,12 @@ impl Target {
     /// `Failed` or `Timeout`.
     pub async fn size(&self, path: &ObjectPath) -> Result<Option<u64>, TargetError> {
         let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
-        match self.run(Act::Read, path.as_str(), async move { store.head(&at).await }).await {
-            Ok(meta) => Ok(Some(meta.size)),
+        let in_bucket = matches!(self.place, Place::Bucket(_));
+        let asking = async move {
+            if in_bucket { bucket::size(&*store, &at).await } else { store.head(&at).await.map(|meta| meta.size) }
+        };
+        match self.run(Act::Read, path.as_str(), asking).await {
+            Ok(size) => Ok(Some(size)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -179,21 +186,38 @@ impl Target {
         }
     }
 
-    /// Runs one operation with permit and time limit, and notes what it says about the target.
-    #[expect(clippy::disallowed_methods, reason = "a hung operation must keep its permit after its caller has left")]
+    /// Runs one operation with permit and time limit in the admitted place, and notes what it says about the target.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         act: Act,
         path: &str,
         operation: impl Future<Output = object_store::Result<T>> + Send + 'static,
     ) -> Result<T, TargetError> {
+        let (place, object) = (self.place.clone(), path.to_owned());
+        let checked = async move {
+            place.check(act, &object).await?;
+            let done = operation.await;
+            place.check_after(act, &object, done.as_ref().map(drop)).await?;
+            Ok(done)
+        };
+        self.guarded(act, path, checked.boxed()).await
+    }
+
+    /// Runs something with permit and time limit, and notes what it says about the target.
+    #[expect(clippy::disallowed_methods, reason = "a hung operation must keep its permit after its caller has left")]
+    pub(super) async fn guarded<T: Send + 'static>(
+        &self,
+        act: Act,
+        path: &str,
+        operation: BoxFuture<'static, Result<object_store::Result<T>, Refusal>>,
+    ) -> Result<T, TargetError> {
         if self.locked().state == TargetState::Foreign {
             return Err(self.failed(TargetState::Foreign, "it holds another repository".to_owned()));
         }
-        let (permits, root, object) = (Arc::clone(&self.permits), self.root.clone(), path.to_owned());
+        let permits = Arc::clone(&self.permits);
         let reads = (act == Act::Read).then(|| Arc::clone(&self.reads));
-        let guarded = async move {
-            let closed = |_| "the target is closed".to_owned();
+        let waiting = async move {
+            let closed = |_| down("the target is closed");
             let read = match reads {
                 Some(reads) => Some(reads.acquire_owned().await.map_err(closed)?),
                 None => None,
@@ -201,21 +225,13 @@ impl Target {
             let permit = permits.acquire_owned().await.map_err(closed)?;
             let task = tokio::spawn(async move {
                 let _held_until_it_ends = (permit, read);
-                if let Some(root) = &root {
-                    root.check(act, &object).await?;
-                }
-                let done = operation.await;
-                if let Some(root) = root.filter(|_| act == Act::Write && done.is_ok()) {
-                    root.check(act, &object).await?;
-                }
-                Ok(done)
+                operation.await
             });
-            task.await.unwrap_or_else(|_| Err("the operation was broken off".to_owned()))
+            task.await.unwrap_or_else(|_| Err(down("the operation was broken off")))
         };
-        let outcome = tokio::time::timeout(self.timeout, guarded).await;
-        let result = match outcome {
+        let result = match tokio::time::timeout(self.timeout, waiting).await {
             Err(_) => Err(TargetError::Timeout { target: self.name.to_string(), seconds: self.timeout.as_secs() }),
-            Ok(Err(reason)) => Err(self.failed(TargetState::Down, reason)),
+            Ok(Err((state, reason))) => Err(self.failed(state, reason)),
             Ok(Ok(done)) => done.map_err(|error| self.translate(act, path, &error)),
         };
         self.note(act, result.as_ref().err());
@@ -227,10 +243,17 @@ impl Target {
         match error {
             object_store::Error::NotFound { .. } => TargetError::NotFound { target, path },
             object_store::Error::AlreadyExists { .. } => TargetError::Differs { target, path },
-            other => match io_error(other) {
-                Some(io) => self.failed(state_of(act, io), io.to_string()),
-                None => self.failed(TargetState::Down, other.to_string()),
-            },
+            other => {
+                let (state, reason) = match (&self.place, io_error(other)) {
+                    (Place::Bucket(bucket), _) => bucket.explain(act, &path, other),
+                    (_, Some(io)) => (state_of(act, io), io.to_string()),
+                    (_, None) => down(other.to_string()),
+                };
+                if act == Act::Write && bucket::outcome_unknown(other) {
+                    return TargetError::Unknown { target, reason };
+                }
+                self.failed(state, reason)
+            }
         }
     }
 
@@ -243,6 +266,7 @@ impl Target {
         let (state, cause) = match error {
             Some(TargetError::Failed { state, .. }) => (*state, error),
             Some(TargetError::Timeout { .. }) => (TargetState::Slow, error),
+            Some(TargetError::Unknown { .. }) => (TargetState::Down, error),
             _ => (TargetState::Ok, None),
         };
         let now = self.status().state;
@@ -257,27 +281,6 @@ impl Target {
     fn locked(&self) -> MutexGuard<'_, TargetStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn state_of(act: Act, error: &std::io::Error) -> TargetState {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => TargetState::Full,
-        ErrorKind::ReadOnlyFilesystem => TargetState::ReadOnly,
-        ErrorKind::PermissionDenied if act == Act::Write => TargetState::ReadOnly,
-        _ => TargetState::Down,
-    }
-}
-
-fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return Some(io);
-        }
-        next = error.source();
-    }
-    None
 }
 
 #[cfg(test)]

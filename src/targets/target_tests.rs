@@ -3,7 +3,7 @@
 use super::*;
 
 fn target(url: &str) -> Target {
-    let config = TargetConfig { name: "one".to_owned(), url: url.to_owned() };
+    let config = TargetConfig::at("one", url);
     Target::open(&config, Duration::from_secs(5), Clock::System).unwrap()
 }
 

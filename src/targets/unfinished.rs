@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::place::Place;
 use super::target::Act;
 use super::{Target, TargetError};
 use crate::domain::clock::Timestamp;
@@ -18,7 +19,7 @@ impl Target {
     /// # Errors
     /// `Failed` or `Timeout`.
     pub async fn remove_unfinished(&self, folder: &str, before: Timestamp) -> Result<usize, TargetError> {
-        let Some(root) = &self.root else { return Ok(0) };
+        let Place::Directory(root) = &self.place else { return Ok(0) };
         let place = root.path().join(folder);
         let removing = async move {
             let walked = tokio::task::spawn_blocking(move || remove_below(place, before)).await;
@@ -87,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_writer_left_unfinished_goes_when_it_is_old_and_nothing_else_does() {
         let dir = tempfile::tempdir().unwrap();
-        let config = TargetConfig { name: "one".to_owned(), url: format!("file://{}", dir.path().display()) };
+        let config = TargetConfig::at("one", format!("file://{}", dir.path().display()));
         let target = Target::open(&config, Duration::from_secs(5), Clock::System).unwrap();
         let object = ObjectPath::from_stored("departments/eng/1/chunks/ab".to_owned());
         target.put(&object, Bytes::from_static(b"whole")).await.unwrap();
@@ -121,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_target_that_is_no_directory_has_nothing_unfinished() {
-        let config = TargetConfig { name: "one".to_owned(), url: "memory:///".to_owned() };
+        let config = TargetConfig::at("one", "memory:///");
         let target = Target::open(&config, Duration::from_secs(5), Clock::System).unwrap();
         assert_eq!(target.remove_unfinished("departments/eng", Timestamp::from_millis(i64::MAX)).await.unwrap(), 0);
     }

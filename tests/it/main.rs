@@ -8,6 +8,8 @@ mod bad_import;
 mod bad_input;
 mod bad_objects;
 mod bad_targets;
+mod bucket_faults;
+mod buckets;
 mod clocks;
 mod deleted_departments;
 mod deleting;

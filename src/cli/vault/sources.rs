@@ -48,6 +48,9 @@ pub(super) async fn open(args: &VaultArgs, sources: &Sources) -> Result<Opened, 
     let other = |entry: &&TargetConfig| !list.iter().any(|opened| opened.name == entry.name);
     let others = listed.iter().filter(other).filter_map(|entry| entry.name.parse().ok()).collect();
     for entry in &list {
+        if let Some(finding) = entry.findings(&format!("target {}", entry.name)).first() {
+            return Err(Failure::usage(finding.to_string()));
+        }
         must_exist(entry)?;
     }
     let operation_timeout = config.targets.as_ref().map_or(OPERATION_TIMEOUT, |targets| targets.operation_timeout);
@@ -68,8 +71,8 @@ fn identity(args: &VaultArgs, config: &VaultConfig) -> Result<SecretString, Fail
     keys.identity().map_err(|error| Failure::usage(error.to_string()))
 }
 
-/// `[NAME=]URL` or `[NAME=]DIRECTORY`. Without a name it has that of the configuration for the same place, else that of
-/// the directory.
+/// `[NAME=]URL` or `[NAME=]DIRECTORY`. A place that the configuration has is opened as it says there, under its name where none
+/// is given; another one has the name of the directory.
 fn target(text: &str, listed: &[TargetConfig]) -> Result<TargetConfig, Failure> {
     let (name, place) = match text.split_once('=') {
         Some((name, place)) if name.parse::<TargetName>().is_ok() => (Some(name.to_owned()), place),
@@ -77,12 +80,15 @@ fn target(text: &str, listed: &[TargetConfig]) -> Result<TargetConfig, Failure> 
     };
     let url = if place.contains("://") { place.to_owned() } else { file_url(place)? };
     let same = |entry: &&TargetConfig| entry.url.trim_end_matches('/') == url.trim_end_matches('/');
-    let known = || listed.iter().find(same).map(|entry| entry.name.clone());
+    // What stands beside the URL of a bucket is in the configuration only.
+    if let Some(known) = listed.iter().find(same) {
+        return Ok(TargetConfig { name: name.unwrap_or_else(|| known.name.clone()), ..known.clone() });
+    }
     let last = || {
         let last = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         if last.parse::<TargetName>().is_ok() { last.to_owned() } else { "target".to_owned() }
     };
-    Ok(TargetConfig { name: name.or_else(known).unwrap_or_else(last), url })
+    Ok(TargetConfig::at(name.unwrap_or_else(last), url))
 }
 
 fn file_url(place: &str) -> Result<String, Failure> {
@@ -112,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_target_is_a_directory_or_a_url_with_or_without_a_name() {
-        let listed = [TargetConfig { name: "west".to_owned(), url: "file:///srv/w".to_owned() }];
+        let listed = [TargetConfig::at("west", "file:///srv/w")];
         let of = |text: &str| target(text, &listed).map(|entry| (entry.name, entry.url)).unwrap();
         let pair = |name: &str, url: &str| (name.to_owned(), url.to_owned());
         assert_eq!(of("/srv/e"), pair("e", "file:///srv/e"));
@@ -120,5 +126,16 @@ mod tests {
         assert_eq!(of("east=/srv/a b"), pair("east", "file:///srv/a%20b"));
         assert_eq!(of("east=file:///srv/e"), pair("east", "file:///srv/e"));
         assert_eq!(of("memory:///"), pair("target", "memory:///"));
+        assert_eq!(of("s3://rolls/e"), pair("e", "s3://rolls/e"));
+    }
+
+    #[test]
+    fn a_bucket_of_the_configuration_is_opened_with_what_stands_beside_its_url() {
+        let endpoint = Some("https://h:9000".to_owned());
+        let listed = [TargetConfig { endpoint: endpoint.clone(), ..TargetConfig::at("west", "s3://rolls/w") }];
+        let opened = target("s3://rolls/w/", &listed).unwrap();
+        assert_eq!((opened.name.as_str(), opened.endpoint), ("west", endpoint.clone()));
+        let opened = target("mine=s3://rolls/w", &listed).unwrap();
+        assert_eq!((opened.name.as_str(), opened.endpoint), ("mine", endpoint));
     }
 }

@@ -3,10 +3,12 @@
 //! Rule: `eventually` is the only way to wait; no test sleeps.
 
 pub(crate) mod archived;
+pub(crate) mod buckets;
 pub(crate) mod changes;
 pub(crate) mod client;
 pub(crate) mod copies;
 pub(crate) mod events;
+pub(crate) mod faulty;
 pub(crate) mod hanging;
 pub(crate) mod objects;
 pub(crate) mod parts;

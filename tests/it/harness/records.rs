@@ -36,7 +36,7 @@ impl Stack {
     /// The records of a complete backup, read from one target and the identity file and nothing else.
     pub(crate) async fn records_of_backup(&self, backup: &Value) -> Records {
         let folder = self.folder.path().join("targets/t1");
-        let one = TargetConfig { name: "t1".to_owned(), url: format!("file://{}", folder.display()) };
+        let one = TargetConfig::at("t1", format!("file://{}", folder.display()));
         let config = TargetsConfig { write_quorum: None, operation_timeout: Duration::from_secs(30), list: vec![one] };
         let targets = Targets::open(&config, &Clock::System).expect("open the target");
         let path = ObjectPath::from_stored(backup["snapshot"].as_str().expect("have a snapshot").to_owned());

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) backup: String,
     /// More lines of `[targets]`.
     pub(crate) targets_extra: String,
+    /// More targets after the directories, as `Bucket::target` has them.
+    pub(crate) more_targets: String,
     /// More of `[http]`, each key with a comma before it.
     pub(crate) http: String,
     pub(crate) extra: String,
@@ -41,6 +43,7 @@ impl Default for Settings {
             chunk_records: 4096,
             backup: String::new(),
             targets_extra: String::new(),
+            more_targets: String::new(),
             http: String::new(),
             extra: String::new(),
             binary: PathBuf::from(env!("CARGO_BIN_EXE_rollkeeper")),
@@ -75,6 +78,7 @@ impl Settings {
             chunk_records,
             backup,
             targets_extra,
+            more_targets,
             http,
             extra,
             ..
@@ -99,7 +103,7 @@ impl Settings {
              auth = {{ bootstrap_token_file = \"{folder}/token\" }}\n\
              [zookeeper]\nconnect = \"{zookeeper}\"\nchroot = \"{chroot}\"\nsession_timeout = \"{session_timeout}\"\n\
              auth_file = \"{folder}/zookeeper-auth\"\n\
-             [targets]\n{targets_extra}\n{targets}{extra}\n"
+             [targets]\n{targets_extra}\n{targets}{more_targets}{extra}\n"
         )
     }
 }

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::RwLock;
 
-use super::faults::{Away, Down};
+use super::faults::{Away, Down, Third};
 use super::primary::Members;
 use super::truth::Truth;
 use super::writers::{Acks, Writers};
@@ -50,6 +50,8 @@ pub(super) struct Driver {
     pub(super) down: Option<(String, Down)>,
     /// The target that is away or hangs, if one is.
     pub(super) away: Option<(String, Away)>,
+    /// The target that is a bucket.
+    pub(super) third: Third,
     /// The members of the replica set.
     pub(super) members: Members,
     /// Each step of a writer holds it; who takes it for itself has no writers beside it.
@@ -63,7 +65,7 @@ pub(super) struct Driver {
 
 impl Driver {
     /// Makes the departments, and opens the model before anything is written.
-    pub(super) async fn start(stack: Stack, members: Members, seed: u64) -> Self {
+    pub(super) async fn start(stack: Stack, third: Third, members: Members, seed: u64) -> Self {
         let truth = Truth::open(&stack.database().await).await;
         for department in DEPARTMENTS {
             stack.department(department).await;
@@ -78,6 +80,7 @@ impl Driver {
             restores: Vec::new(),
             down: None,
             away: None,
+            third,
             members,
             gate: Arc::default(),
             causes: BTreeSet::new(),

@@ -6,8 +6,10 @@ use rand::Rng as _;
 
 use super::driver::Driver;
 use super::{DEPARTMENTS, HANGS_FOR, PATIENCE};
+use crate::harness::buckets::{Bucket, server};
 use crate::harness::eventually;
 use crate::harness::hanging::{end_hang, hang};
+use crate::harness::proxy::{Mode, Proxy};
 
 /// What is the matter with a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,26 @@ pub(super) enum Down {
 pub(super) enum Away {
     Hidden,
     Hangs,
+}
+
+/// The third target: a bucket, behind a proxy that takes it away.
+#[derive(Debug)]
+pub(super) struct Third {
+    bucket: Bucket,
+    proxy: Proxy,
+}
+
+impl Third {
+    const NAME: &str = "t3";
+
+    pub(super) async fn make() -> Self {
+        Self { bucket: Bucket::make().await, proxy: Proxy::before(&server()).await }
+    }
+
+    /// The target in the configuration.
+    pub(super) fn target(&self) -> String {
+        self.bucket.target_through(Self::NAME, &self.proxy.address())
+    }
 }
 
 impl Driver {
@@ -72,6 +94,8 @@ impl Driver {
         let target = self.target(&name);
         let how = if self.random.random() { Away::Hidden } else { Away::Hangs };
         match how {
+            Away::Hidden if name == Third::NAME => self.third.proxy.set(Mode::Cut),
+            Away::Hangs if name == Third::NAME => self.third.proxy.set(Mode::Blackhole),
             Away::Hidden => {
                 std::fs::rename(&target, self.target(&format!("{name}-away"))).expect("hide the target");
                 // A file in its place: neither a write under way nor a replica that starts makes an empty directory there.
@@ -87,6 +111,7 @@ impl Driver {
         let Some((name, how)) = self.away.take() else { return };
         let target = self.target(&name);
         match how {
+            _ if name == Third::NAME => self.third.proxy.set(Mode::Pass),
             Away::Hidden => {
                 std::fs::remove_file(&target).expect("remove what stands in its place");
                 std::fs::rename(self.target(&format!("{name}-away")), &target).expect("bring the target back");

@@ -1,5 +1,6 @@
 //! Reads a department's history from one target, with the program's own readers and nothing of a running replica.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use futures::TryStreamExt as _;
 use rollkeeper::backup::journal_read::{JournalPlace, JournalReader, Point};
 use rollkeeper::backup::past::{Past, PastError, PastPoint};
 use rollkeeper::backup::patch;
+use rollkeeper::config::Config;
 use rollkeeper::config::mongodb::MongodbConfig;
-use rollkeeper::config::targets::{TargetConfig, TargetsConfig};
+use rollkeeper::config::targets::TargetsConfig;
 use rollkeeper::domain::clock::{Clock, Timestamp};
 use rollkeeper::domain::history::{Change, Sequence, Timeline};
 use rollkeeper::domain::ids::DepartmentName;
@@ -36,9 +38,10 @@ impl Reader {
         let config = MongodbConfig { uri: None, uri_file: None, database: stack.place.database.clone() };
         let id = "simulation".parse().expect("be an id");
         let store = Store::connect(&config, &stack.place.mongodb, &id).await.expect("connect");
-        let folder = stack.folder.path().join("targets").join(target);
-        let one = TargetConfig { name: target.to_owned(), url: format!("file://{}", folder.display()) };
-        let config = TargetsConfig { write_quorum: None, operation_timeout: Duration::from_secs(30), list: vec![one] };
+        let file = stack.folder.path().join("r1.toml");
+        let read = Config::load_from(Some(&file), HashMap::new(), &[]).expect("read the configuration");
+        let list = read.targets.list.into_iter().filter(|entry| entry.name == target).collect();
+        let config = TargetsConfig { write_quorum: None, operation_timeout: Duration::from_secs(30), list };
         let targets = Targets::open(&config, &Clock::System).expect("open the target");
         let repository = stack.repository();
         let opened = Arc::new(OnceCell::new_with(Some(repository.clone())));
