@@ -148,7 +148,10 @@ impl FromStr for TokenName {
             return Err(Invalid::new("invalid_token_name", rule));
         }
         if name.eq_ignore_ascii_case(BOOTSTRAP) {
-            return Err(Invalid::new("reserved_token_name", "This name stands for the bootstrap token; take another one."));
+            return Err(Invalid::new(
+                "reserved_token_name",
+                "This name stands for the bootstrap token; take another one.",
+            ));
         }
         Ok(Self(name.to_owned()))
     }

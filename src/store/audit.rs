@@ -109,7 +109,8 @@ pub(super) async fn update_recorded(
     update: impl Into<Bson>,
     record: &AuditRecord,
 ) -> Result<(), StoreError> {
-    let command = doc! { "findAndModify": collection, "query": filter, "update": update.into(), "fields": { "_id": 1 } };
+    let command =
+        doc! { "findAndModify": collection, "query": filter, "update": update.into(), "fields": { "_id": 1 } };
     let mut txn = Txn::plain(database).await?;
     loop {
         let outcome = match txn.run(command.clone()).await {

@@ -33,12 +33,7 @@ impl Kept {
     ///
     /// # Errors
     /// `Stale` when nobody holds it.
-    pub async fn release(
-        &self,
-        id: &BackupId,
-        targets: &[TargetName],
-        record: &AuditRecord,
-    ) -> Result<(), StoreError> {
+    pub async fn release(&self, id: &BackupId, targets: &[TargetName], record: &AuditRecord) -> Result<(), StoreError> {
         let filter = doc! { "_id.id": id.as_str(), "state": "complete", "held": { "$exists": true } };
         let update = doc! {
             "$unset": { "held": "" },

@@ -128,12 +128,7 @@ impl Restores {
     ///
     /// # Errors
     /// `Stale` when it is not `planned`, its plan has another hash, or somebody asked to stop it.
-    pub async fn request_apply(
-        &self,
-        id: &RestoreId,
-        plan_hash: &str,
-        record: &AuditRecord,
-    ) -> Result<(), StoreError> {
+    pub async fn request_apply(&self, id: &RestoreId, plan_hash: &str, record: &AuditRecord) -> Result<(), StoreError> {
         let filter =
             doc! { "_id.id": id.as_str(), "state": "planned", "plan.hash": plan_hash, "cancel_requested": false };
         self.wish(filter, doc! { "apply": true }, record).await

@@ -21,9 +21,7 @@ const EVERYTHING: [&str; 9] = [
 /// Action, subject, department and outcome of each record, oldest first.
 fn acts(records: &[Value]) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let act = |it: &Value| {
-        [&it["action"], &it["subject"], &it["department"], &it["outcome"]].map(text).join(" ")
-    };
+    let act = |it: &Value| [&it["action"], &it["subject"], &it["department"], &it["outcome"]].map(text).join(" ");
     records.iter().rev().map(act).collect()
 }
 

@@ -108,7 +108,9 @@ impl World {
         let department = &self.names["department"];
         let json = |body: Value| Some(("application/json", body.to_string()));
         match operation.id.as_str() {
-            "createUser" => json(json!({ "department": department, "name": "New", "password": "correct horse battery" })),
+            "createUser" => {
+                json(json!({ "department": department, "name": "New", "password": "correct horse battery" }))
+            }
             "updateUser" | "putDepartment" => json(json!({})),
             "importUsers" => Some(("application/x-ndjson", String::new())),
             "startBackup" => json(json!({ "department": department })),

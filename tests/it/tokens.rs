@@ -35,11 +35,18 @@ async fn a_token_opens_what_it_says_and_its_text_is_in_one_answer_and_nowhere_el
     assert_eq!(answer.header("cache-control"), "no-store");
     let (text, about) = (answer.json["token"].as_str().expect("have a text"), &answer.json);
     assert!(text.starts_with("rk_") && text.len() == 71, "{}", text.len());
-    assert_eq!((&about["name"], &about["scopes"], &about["state"]), (&json!("ci"), &json!(["users:read"]), &json!("active")));
+    assert_eq!(
+        (&about["name"], &about["scopes"], &about["state"]),
+        (&json!("ci"), &json!(["users:read"]), &json!("active"))
+    );
 
     let ci = stack.client().with_token(Some(text));
     ci.get("/users/eng-00000").await.expect(200);
-    assert_eq!(ci.get("/users").await.expect(200).json["items"].as_array().map(Vec::len), Some(1), "its own department");
+    assert_eq!(
+        ci.get("/users").await.expect(200).json["items"].as_array().map(Vec::len),
+        Some(1),
+        "its own department"
+    );
     ci.get("/users/default-00000").await.expect_problem(404, "not_found");
     ci.delete("/users/eng-00000").await.expect_problem(403, "missing_scope");
     // The scope is asked for before the body is read.

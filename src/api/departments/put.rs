@@ -123,7 +123,7 @@ fn read_policy(body: DepartmentRequest) -> Result<Asked, Problem> {
 }
 
 /// Reads a duration with its unit.
-pub(super) fn read_duration(text: &str) -> Result<Duration, Invalid> {
+pub(in crate::api) fn read_duration(text: &str) -> Result<Duration, Invalid> {
     humantime::parse_duration(text).map_err(|_| {
         Invalid::new("invalid_duration", "This is a duration with its unit, for example \"10s\", \"1h\" or \"7d\".")
     })

@@ -49,9 +49,8 @@ impl From<LookUpFailed> for Problem {
             }
             LookUpFailed::Store(error) => error.into(),
             LookUpFailed::Shared => unavailable(),
-            LookUpFailed::Saturated => {
-                Self::unavailable("Too many unknown tokens are being checked; try again.").code("authentication_saturated")
-            }
+            LookUpFailed::Saturated => Self::unavailable("Too many unknown tokens are being checked; try again.")
+                .code("authentication_saturated"),
         }
     }
 }
@@ -59,7 +58,7 @@ impl From<LookUpFailed> for Problem {
 /// The beliefs of a replica.
 #[derive(Debug)]
 pub struct Believed {
-    believed_for: Duration,
+    for_so_long: Duration,
     known: Cache<TokenId, Arc<Slot>>,
     unknown: Cache<TokenId, Instant>,
     strangers: Semaphore,
@@ -72,9 +71,9 @@ impl Default for Believed {
 }
 
 impl Believed {
-    fn for_so_long(believed_for: Duration) -> Self {
+    fn for_so_long(for_so_long: Duration) -> Self {
         Self {
-            believed_for,
+            for_so_long,
             known: Cache::new(KNOWN_MAX),
             unknown: Cache::new(UNKNOWN_MAX),
             strangers: Semaphore::new(STRANGERS_AT_ONCE),
@@ -94,16 +93,16 @@ impl Believed {
         F: Future<Output = Result<Option<Secured>, StoreError>>,
     {
         if let Some(slot) = self.known.get(id) {
-            return slot.current(self.believed_for, read).await;
+            return slot.current(self.for_so_long, read).await;
         }
-        if self.unknown.get(id).is_some_and(|at| at.elapsed() < self.believed_for) {
+        if self.unknown.get(id).is_some_and(|at| at.elapsed() < self.for_so_long) {
             return Ok(None);
         }
         let Ok(Ok(_permit)) = timeout(LOOK_UP_WITHIN, self.strangers.acquire()).await else {
             return Err(LookUpFailed::Saturated);
         };
         if let Some(slot) = self.known.get(id) {
-            return slot.current(self.believed_for, read).await;
+            return slot.current(self.for_so_long, read).await;
         }
         let begun = Instant::now();
         let found = read().await.map_err(LookUpFailed::Store)?.map(Arc::new);
@@ -129,6 +128,9 @@ struct Slot {
     turn: Mutex<()>,
 }
 
+/// What a read has found: a token, or that there is none any more.
+struct Found(Option<Arc<Secured>>);
+
 #[derive(Debug)]
 struct Belief {
     found: Option<Arc<Secured>>,
@@ -140,22 +142,23 @@ struct Belief {
 
 impl Slot {
     fn new(begun: Instant, found: Option<Arc<Secured>>) -> Self {
-        Self {
-            belief: RwLock::new(Belief { found, read_at: Some(begun), failed_at: None }),
-            turn: Mutex::default(),
-        }
+        Self { belief: RwLock::new(Belief { found, read_at: Some(begun), failed_at: None }), turn: Mutex::default() }
     }
 
-    async fn current<F>(&self, believed_for: Duration, read: impl Fn() -> F) -> Result<Option<Arc<Secured>>, LookUpFailed>
+    async fn current<F>(
+        &self,
+        believed_for: Duration,
+        read: impl Fn() -> F,
+    ) -> Result<Option<Arc<Secured>>, LookUpFailed>
     where
         F: Future<Output = Result<Option<Secured>, StoreError>>,
     {
-        if let Some(found) = self.believed(believed_for) {
+        if let Some(Found(found)) = self.believed(believed_for) {
             return Ok(found);
         }
         let arrived = Instant::now();
         let _turn = self.turn.lock().await;
-        if let Some(found) = self.believed(believed_for) {
+        if let Some(Found(found)) = self.believed(believed_for) {
             return Ok(found);
         }
         // Whoever waited for a read in vain does not begin another one in the face of a server that hangs.
@@ -179,9 +182,9 @@ impl Slot {
     }
 
     /// What is believed, if that may still be.
-    fn believed(&self, believed_for: Duration) -> Option<Option<Arc<Secured>>> {
+    fn believed(&self, believed_for: Duration) -> Option<Found> {
         let belief = self.belief.read().unwrap_or_else(PoisonError::into_inner);
-        belief.read_at.is_some_and(|at| at.elapsed() < believed_for).then(|| belief.found.clone())
+        belief.read_at.is_some_and(|at| at.elapsed() < believed_for).then(|| Found(belief.found.clone()))
     }
 
     fn failed_since(&self, moment: Instant) -> bool {
@@ -265,7 +268,8 @@ mod tests {
             tokio::task::yield_now().await;
             Err(down())
         };
-        let outcomes = futures::future::join_all((0..50).map(|_| believed.find_by(&id(1), read))).await;
+        let one = id(1);
+        let outcomes = futures::future::join_all((0..50).map(|_| believed.find_by(&one, read))).await;
         assert!(outcomes.iter().all(Result::is_err));
         assert_eq!(reads.load(Ordering::SeqCst), 1);
     }

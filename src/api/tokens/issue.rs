@@ -121,7 +121,11 @@ fn read_end(body: &NewToken, caller: &Caller, now: Timestamp) -> Result<Option<T
         }
     };
     if end <= now || end > now.later_by(LIFETIME_MAX) {
-        return Err(refuse(pointer, "invalid_lifetime", "A token lives up to ten years from now; without an end it lives on."));
+        return Err(refuse(
+            pointer,
+            "invalid_lifetime",
+            "A token lives up to ten years from now; without an end it lives on.",
+        ));
     }
     if caller.expires_at.is_some_and(|own| end > own) {
         return Err(refuse(pointer, "outlives_issuer", "A token does not outlive the one that it is issued with."));
@@ -181,7 +185,10 @@ mod tests {
         for bad in ["0s", "3651d", "9999999999999years"] {
             assert!(end(&free, bad).is_err(), "{bad}");
         }
-        assert_eq!(read_end(&body(Some("1970-01-01T00:00:01Z"), None), &free, NOW).unwrap_err().code, "invalid_lifetime");
+        assert_eq!(
+            read_end(&body(Some("1970-01-01T00:00:01Z"), None), &free, NOW).unwrap_err().code,
+            "invalid_lifetime"
+        );
         assert_eq!(read_end(&body(Some("x"), Some("1h")), &free, NOW).unwrap_err().code, "two_ends");
     }
 

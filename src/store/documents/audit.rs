@@ -5,6 +5,7 @@ use mongodb::bson::{Document, doc};
 use super::names::Named as _;
 use super::{Fields, date};
 use crate::domain::audit::AuditRecord;
+use crate::domain::ids::{DepartmentName, TokenId};
 use crate::store::StoreError;
 
 /// A record as stored.
@@ -13,9 +14,9 @@ pub(in crate::store) fn audit_document(record: &AuditRecord) -> Document {
         "_id": record.id.as_str(),
         "at": date(record.at),
         "caller": &record.caller,
-        "token_id": record.token_id.as_ref().map(|id| id.as_str()),
+        "token_id": record.token_id.as_ref().map(TokenId::as_str),
         "action": record.action.name(),
-        "department": record.department.as_ref().map(|department| department.as_str()),
+        "department": record.department.as_ref().map(DepartmentName::as_str),
         "subject": &record.subject,
         "request_id": record.request_id.as_deref(),
         "replica": record.replica.as_str(),

@@ -3,6 +3,7 @@
 use mongodb::bson::{Document, doc};
 
 use super::{Fields, binary, date, opt_date};
+use crate::domain::ids::{DepartmentName, TokenId};
 use crate::domain::token::{ENDED_KEPT_FOR, Revoked, Scope, Token};
 use crate::store::StoreError;
 
@@ -14,9 +15,9 @@ pub(in crate::store) fn token_document(token: &Token, hash: &[u8; 32]) -> Docume
         "name": token.name.as_str(),
         "hash": binary(hash),
         "scopes": scopes,
-        "department": token.department.as_ref().map(|department| department.as_str()),
+        "department": token.department.as_ref().map(DepartmentName::as_str),
         "issued_by": &token.issued_by,
-        "issued_with": token.issued_with.as_ref().map(|id| id.as_str()),
+        "issued_with": token.issued_with.as_ref().map(TokenId::as_str),
         "issued_at": date(token.issued_at),
         "expires_at": opt_date(token.expires_at),
         "forgotten_at": opt_date(token.expires_at.map(|end| end.later_by(ENDED_KEPT_FOR))),

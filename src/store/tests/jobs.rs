@@ -160,12 +160,18 @@ async fn a_restore_goes_from_queued_to_complete() {
         computed_at: NOW,
     };
     store.restores.set_plan(&leadership, &restore.id, &plan).await.unwrap();
-    assert!(matches!(store.restores.request_apply(&restore.id, "other", &record(AuditAction::ApplyRestore)).await, Err(StoreError::Stale)));
+    assert!(matches!(
+        store.restores.request_apply(&restore.id, "other", &record(AuditAction::ApplyRestore)).await,
+        Err(StoreError::Stale)
+    ));
     store.restores.request_apply(&restore.id, "h", &record(AuditAction::ApplyRestore)).await.unwrap();
     store.restores.start_applying(&leadership, &restore.id).await.unwrap();
     assert_eq!(store.restores.open(&department()).await.unwrap().len(), 1);
     store.restores.finish(&leadership, &restore.id, RestoreState::Complete, None, NOW).await.unwrap();
-    assert!(matches!(store.restores.request_cancel(&restore.id, &record(AuditAction::CancelRestore)).await, Err(StoreError::Stale)));
+    assert!(matches!(
+        store.restores.request_cancel(&restore.id, &record(AuditAction::CancelRestore)).await,
+        Err(StoreError::Stale)
+    ));
     let done = store.restores.get(&restore.id).await.unwrap().unwrap();
     assert_eq!((done.state, done.plan), (RestoreState::Complete, Some(plan)));
     drop_database(store).await;

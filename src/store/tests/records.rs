@@ -96,7 +96,11 @@ async fn a_deleted_department_comes_back_with_its_head() {
     let store = store().await;
     let found = store.departments.get(&department()).await.unwrap().unwrap();
     let rev = Rev::random();
-    store.departments.set_deleted(&department(), found.rev, true, rev, &record(AuditAction::DeleteDepartment)).await.unwrap();
+    store
+        .departments
+        .set_deleted(&department(), found.rev, true, rev, &record(AuditAction::DeleteDepartment))
+        .await
+        .unwrap();
     assert!(store.departments.list(None, 10).await.unwrap().is_empty());
     let head = store.heads.get(&department()).await.unwrap();
     store.departments.insert(&found, None).await.unwrap();

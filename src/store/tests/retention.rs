@@ -107,10 +107,19 @@ async fn a_held_backup_is_not_dropped_and_a_dropped_one_is_owed_to_every_target(
     let leadership = leader(&store, 1).await;
     let id = running(&store, &leadership).await;
     let wish = Wish { by: "ada".to_owned(), at: NOW };
-    assert!(matches!(store.kept.hold(&id, &wish, &targets(), &record(AuditAction::HoldBackup)).await, Err(StoreError::Stale)), "it is not complete");
+    assert!(
+        matches!(
+            store.kept.hold(&id, &wish, &targets(), &record(AuditAction::HoldBackup)).await,
+            Err(StoreError::Stale)
+        ),
+        "it is not complete"
+    );
     store.backups.complete(&leadership, &id, &made("x.snap"), NOW).await.unwrap();
     store.kept.hold(&id, &wish, &targets(), &record(AuditAction::HoldBackup)).await.unwrap();
-    assert!(matches!(store.kept.request_delete(&id, &wish, &record(AuditAction::DeleteBackup)).await, Err(StoreError::Stale)));
+    assert!(matches!(
+        store.kept.request_delete(&id, &wish, &record(AuditAction::DeleteBackup)).await,
+        Err(StoreError::Stale)
+    ));
     let dropped = [(id.clone(), Cause::new("retention", "x"))];
     store.kept.drop(&leadership, &dropped, &targets(), NOW).await.unwrap();
     let held = store.backups.get(&id).await.unwrap().unwrap();

@@ -14,7 +14,7 @@ fn token(number: u128) -> Token {
         id: uuid::Uuid::from_u128(number).into(),
         name: format!("token {number}").parse().unwrap(),
         scopes: vec![Scope::UsersRead, Scope::AuditRead],
-        department: (number % 2 == 0).then(department),
+        department: number.is_multiple_of(2).then(department),
         issued_by: "ada".to_owned(),
         issued_with: None,
         issued_at: NOW,
@@ -91,7 +91,10 @@ async fn audit_records_are_found_by_each_filter_newest_first_and_page_by_page() 
     let filter = AuditFilter { department: Some(department()), ..any() };
     assert_eq!(records(&store, &filter).await, all_of(&|it| it.department.is_some()));
     let filter = AuditFilter { caller: Some("caller 1".to_owned()), actions: vec![AuditAction::HoldBackup], ..any() };
-    assert_eq!(records(&store, &filter).await, all_of(&|it| it.caller == "caller 1" && it.action == AuditAction::HoldBackup));
+    assert_eq!(
+        records(&store, &filter).await,
+        all_of(&|it| it.caller == "caller 1" && it.action == AuditAction::HoldBackup)
+    );
     let filter = AuditFilter { since: Some(at(1)), until: Some(at(2)), ..any() };
     assert_eq!(records(&store, &filter).await, all_of(&|it| it.at == at(1)));
 
