@@ -12,6 +12,7 @@ pub mod keys;
 pub mod load;
 pub mod mongodb;
 pub mod print;
+pub mod remote;
 pub mod replica;
 pub mod restore;
 pub mod secrets;

@@ -58,7 +58,8 @@ impl ZookeeperConfig {
     }
 }
 
-fn read(key: &'static str, file: &Path) -> Result<SecretString, ConfigError> {
+/// The text of the file that a key or flag names.
+pub(super) fn read(key: &'static str, file: &Path) -> Result<SecretString, ConfigError> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         let problem = format!("{} cannot be read ({error})", file.display());
         invalid(key, problem, "Name a file that this process may read.")

@@ -60,6 +60,7 @@ mod snapshot_damage;
 mod streams;
 mod target_hangs;
 mod tidy;
+mod token_cli;
 mod tokens;
 mod told;
 mod users;
