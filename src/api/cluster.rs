@@ -114,6 +114,7 @@ pub struct ClusterView {
 ///
 /// As the answering replica sees it; it asks no other one.
 #[utoipa::path(get, path = "/cluster", operation_id = "getCluster", tag = "cluster",
+    security(("bearer" = ["cluster:read"])),
     responses((status = 200, description = "The cluster.", body = ClusterView), Problems))]
 pub(super) async fn get_cluster(State(app): State<App>, caller: Caller) -> Result<axum::Json<ClusterView>, Problem> {
     require_scope(&caller, Scope::ClusterRead)?;

@@ -1,5 +1,6 @@
 //! The HTTP API: the only module that names `axum` or `utoipa`. This file is the route table.
 
+pub mod audit;
 pub mod auth;
 pub mod backups;
 mod closing;
@@ -19,7 +20,9 @@ pub mod passwords;
 pub mod past;
 pub mod problem;
 pub mod restores;
+mod scopes;
 pub mod sync;
+pub mod tokens;
 pub mod users;
 pub mod wire;
 
@@ -53,6 +56,8 @@ use crate::app::App;
         (name = "backups", description = "Restore points."),
         (name = "restores", description = "Plans, and their application."),
         (name = "jobs", description = "The progress of backups and restores."),
+        (name = "tokens", description = "Who may call."),
+        (name = "audit", description = "Who did what."),
         (name = "cluster", description = "Replicas, leaders and targets."),
         (name = "health", description = "Probes."),
     )
@@ -65,7 +70,7 @@ impl Modify for Bearer {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("A token of the service; the bootstrap token has every scope."))
+            .description(Some("A token of the service; the bootstrap token has every scope. Each operation names the scopes that it needs."))
             .build();
         openapi.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme));
     }
@@ -100,6 +105,9 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(restores::changes::list_changes))
         .routes(routes!(restores::conflicts::list_conflicts))
         .routes(routes!(events::listen_to_jobs))
+        .routes(routes!(tokens::issue::issue_token, tokens::list_tokens))
+        .routes(routes!(tokens::get_token, tokens::revoke_token))
+        .routes(routes!(audit::list_audit_records))
         .routes(routes!(cluster::get_cluster))
         .routes(routes!(health::get_liveness))
         .routes(routes!(health::get_readiness))

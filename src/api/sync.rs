@@ -80,6 +80,7 @@ fn view(department: &DepartmentName, receipt: Receipt) -> ReceiptView {
 /// targets. 503 with `Retry-After` when that takes longer than 15 seconds; nothing is lost then, and it may be asked again.
 #[utoipa::path(post, path = "/departments/{department}/sync", operation_id = "syncDepartment", tag = "departments",
     params(("department" = String, Path, description = "Name of the department.")),
+    security(("bearer" = ["backups:write"])),
     responses((status = 200, description = "Everything before is durable.", body = ReceiptView), Problems))]
 pub(super) async fn sync_department(
     State(app): State<App>,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::audit::{AuditAction, AuditOutcome};
 use crate::domain::backup::{BackupKind, BackupState};
 use crate::domain::cause::Cause;
 use crate::domain::copies::{Copy, CopyState, TargetState, TargetStatus};
@@ -52,6 +53,23 @@ macro_rules! words {
     };
 }
 
+words!(
+    /// What was done.
+    AuditActionView, "action", AuditAction {
+        StartRestore = "start_restore", ApplyRestore = "apply_restore", CancelRestore = "cancel_restore",
+        UndoRestore = "undo_restore", DeleteBackup = "delete_backup", HoldBackup = "hold_backup",
+        ReleaseBackup = "release_backup", CreateDepartment = "create_department", ChangePolicy = "change_policy",
+        DeleteDepartment = "delete_department", RebaseDepartment = "rebase_department", DeleteUser = "delete_user",
+        IssueToken = "issue_token", RevokeToken = "revoke_token",
+    }
+);
+words!(
+    /// How far it went: `done`; `requested` of a leader; `taken_back` at once; `begun`, where nobody knows how it ended;
+    /// `refused` after it was begun.
+    AuditOutcomeView, "outcome", AuditOutcome {
+        Done = "done", Requested = "requested", TakenBack = "taken_back", Begun = "begun", Refused = "refused",
+    }
+);
 words!(
     /// Why a backup was made.
     BackupKindView, "kind", BackupKind {

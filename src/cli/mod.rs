@@ -6,7 +6,9 @@
 mod config;
 mod migrate;
 mod output;
+mod remote;
 mod serve;
+mod token;
 mod vault;
 
 use std::path::PathBuf;
@@ -65,6 +67,8 @@ enum Command {
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Issue, list and revoke tokens of a running service.
+    Token(token::TokenArgs),
     /// Read, check and restore what targets hold, with no MongoDB and no ZooKeeper running.
     Vault(vault::VaultArgs),
     /// Print the version.
@@ -82,6 +86,7 @@ pub fn run() -> ExitCode {
         Command::Version => output::line(&format!("rollkeeper {}", env!("CARGO_PKG_VERSION"))),
         Command::Openapi => output::line(&crate::api::openapi_json()),
         Command::Config(command) => config::run(&command, &cli.sources),
+        Command::Token(args) => token::run(&args),
         Command::Vault(args) => vault::run(&args, &cli.sources),
         Command::Serve => with_config(&cli.sources, serve::run),
         Command::Migrate => with_config(&cli.sources, migrate::run),

@@ -240,6 +240,8 @@ fn auth_and_telemetry(config: &Config, findings: &mut Findings) {
         let problem = "the token is shorter than 32 characters or has characters that a header cannot carry";
         findings.need(good, "auth.bootstrap_token_file", problem, "Make one with: openssl rand -hex 32");
     }
+    let audit = (Duration::from_hours(24)..=Duration::from_hours(3650 * 24)).contains(&config.auth.audit_lifetime);
+    findings.need(audit, "auth.audit_lifetime", "outside 1d to 3650d", "Use 400d.");
     let level = EnvFilter::try_new(&config.telemetry.level).is_ok();
     findings.need(level, "telemetry.level", "this is not a filter", "Write info, or info,rollkeeper=debug.");
 }

@@ -170,6 +170,17 @@ fn all_problems_are_listed_at_once() {
 }
 
 #[test]
+fn audit_records_are_kept_for_400_days_unless_something_sensible_is_said() {
+    let folder = Folder::new();
+    let days = |days: u64| Duration::from_hours(days * 24);
+    assert_eq!(folder.load(&[], &[]).unwrap().auth.audit_lifetime, days(400));
+    assert_eq!(folder.load(&[], &["auth.audit_lifetime=30d"]).unwrap().auth.audit_lifetime, days(30));
+    for bad in ["auth.audit_lifetime=23h", "auth.audit_lifetime=3651d"] {
+        assert!(folder.refusal(&[bad]).contains("auth.audit_lifetime"), "{bad}");
+    }
+}
+
+#[test]
 fn targets_need_names_of_their_own_places_of_their_own_and_known_schemes() {
     let error = Folder::new().refusal(&["targets.list=a=file:///x,a=file:///x/,b=ftp://host/x"]);
     for key in ["targets.list[1].name", "targets.list[1].url", "targets.list[2].url"] {

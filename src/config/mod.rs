@@ -13,6 +13,7 @@ pub mod keys;
 pub mod load;
 pub mod mongodb;
 pub mod print;
+pub mod remote;
 pub mod replica;
 pub mod restore;
 pub mod secrets;

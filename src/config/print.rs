@@ -34,8 +34,9 @@ impl Config {
         print_keys(keys, &mut toml);
         print_backup(backup, &mut toml);
         print_restore(restore, &mut toml);
-        let AuthConfig { bootstrap_token_file } = auth;
+        let AuthConfig { bootstrap_token_file, audit_lifetime } = auth;
         toml.table("[auth]").path("bootstrap_token_file", bootstrap_token_file);
+        toml.duration("audit_lifetime", *audit_lifetime);
         let TelemetryConfig { format, level } = telemetry;
         let format = match format {
             LogFormat::Json => "json",

@@ -135,7 +135,8 @@ fn profile(text: &str) -> Option<AccessKeys> {
     Some(AccessKeys { id: id?, secret: secret?, session_token })
 }
 
-fn read(key: &str, file: &Path) -> Result<SecretString, ConfigError> {
+/// The text of the file that a key or flag names.
+pub(super) fn read(key: &str, file: &Path) -> Result<SecretString, ConfigError> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         let problem = format!("{} cannot be read ({error})", file.display());
         invalid(key, problem, "Name a file that this process may read.")

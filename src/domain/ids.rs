@@ -82,6 +82,28 @@ text_id!(
     BarrierId,
     check_uuid
 );
+text_id!(
+    /// Id of an issued token: a UUID. It is no secret.
+    TokenId,
+    check_uuid
+);
+text_id!(
+    /// Id of an audit record: a UUID.
+    AuditId,
+    check_uuid
+);
+
+impl From<Uuid> for TokenId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid.to_string())
+    }
+}
+
+impl From<Uuid> for AuditId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid.to_string())
+    }
+}
 
 impl From<Uuid> for BarrierId {
     fn from(uuid: Uuid) -> Self {

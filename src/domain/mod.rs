@@ -3,6 +3,7 @@
 //! Rule: nothing in here does I/O, awaits, or derives a wire format. JSON shapes live in `api`, BSON shapes in
 //! `store::documents`, file shapes in `backup`.
 
+pub mod audit;
 pub mod backup;
 pub mod barrier;
 pub mod basis;

@@ -8,16 +8,18 @@ use mongodb::change_stream::event::ResumeToken;
 use mongodb::{Collection, Database};
 
 use super::StoreError;
+use super::audit::{put, update_recorded};
 use super::barriers::Barriers;
 use super::documents::departments::{department_document, policy_document, read_department};
 use super::documents::heads::{empty_beginning, fresh_head};
 use super::documents::names::Named as _;
 use super::documents::users::rev_bits;
 use super::documents::{date, long, opt_date};
-use super::error::{read, write};
+use super::error::read;
 use super::fences::COLLECTION as FENCES;
 use super::heads::cluster_time_now;
 use super::txn::Txn;
+use crate::domain::audit::AuditRecord;
 use crate::domain::clock::Timestamp;
 use crate::domain::department::{Department, DepartmentState, Policy};
 use crate::domain::epoch::Leadership;
@@ -94,11 +96,11 @@ impl Departments {
     }
 
     /// Makes a department, or makes a deleted one active again, and its head where there is none: one transaction
-    /// that records where the history begins (sequence 0 at the present cluster time).
+    /// that records where the history begins (sequence 0 at the present cluster time), and who did it, if a caller did.
     ///
     /// # Errors
     /// `Stale` when an active one exists.
-    pub async fn insert(&self, department: &Department) -> Result<(), StoreError> {
+    pub async fn insert(&self, department: &Department, record: Option<&AuditRecord>) -> Result<(), StoreError> {
         let at = cluster_time_now(&self.database).await?;
         let source = super::source_of(&self.database).await?;
         let mut head = fresh_head(&source, at);
@@ -108,7 +110,10 @@ impl Departments {
         }
         let mut txn = Txn::plain(&self.database).await?;
         loop {
-            let outcome = put_department(&mut txn, department, &head).await;
+            let outcome = match (put_department(&mut txn, department, &head).await, record) {
+                (Ok(()), Some(record)) => put(&mut txn, record).await,
+                (outcome, _) => outcome,
+            };
             if let Some(()) = txn.finish(outcome).await? {
                 return Ok(());
             }
@@ -130,7 +135,12 @@ impl Departments {
     ///
     /// # Errors
     /// `Stale` when the rev differs.
-    pub async fn replace_policy(&self, department: &Department, guard: Rev) -> Result<(), StoreError> {
+    pub async fn replace_policy(
+        &self,
+        department: &Department,
+        guard: Rev,
+        record: &AuditRecord,
+    ) -> Result<(), StoreError> {
         let filter = doc! {
             "_id": department.name.as_str(),
             "rev": rev_bits(guard),
@@ -141,11 +151,10 @@ impl Departments {
             "rev": rev_bits(department.rev),
             "updated_at": date(department.updated_at),
         };
-        let done = write(self.collection.update_one(filter, doc! { "$set": set })).await?;
-        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
+        update_recorded(&self.database, "departments", filter, doc! { "$set": set }, record).await
     }
 
-    /// Sets the state to deleted if the rev is still `guard`, or back to active.
+    /// Sets the state to deleted if the rev is still `guard`, or back to active, at the time of the record.
     ///
     /// # Errors
     /// `Stale` when the rev differs.
@@ -155,19 +164,21 @@ impl Departments {
         guard: Rev,
         deleted: bool,
         rev: Rev,
-        now: Timestamp,
+        record: &AuditRecord,
     ) -> Result<(), StoreError> {
         let state = if deleted { DepartmentState::Deleted } else { DepartmentState::Active };
         let filter = doc! { "_id": name.as_str(), "rev": rev_bits(guard) };
-        let set = doc! { "state": state.name(), "rev": rev_bits(rev), "updated_at": date(now) };
+        let set = doc! { "state": state.name(), "rev": rev_bits(rev), "updated_at": date(record.at) };
         let touch = doc! { "q": { "_id": name.as_str() }, "u": { "$inc": { "ops": 1_i64 } } };
         let mut txn = Txn::plain(&self.database).await?;
         loop {
-            let outcome = match txn.set("departments", filter.clone(), doc! { "$set": set.clone() }).await {
+            let outcome = async {
+                txn.set("departments", filter.clone(), doc! { "$set": set.clone() }).await?;
                 // Every range of a restore modifies the fence, so one that saw the old state does not commit after this.
-                Ok(_) => txn.run(doc! { "update": FENCES, "updates": [touch.clone()] }).await.map(drop),
-                Err(error) => Err(error),
+                txn.run(doc! { "update": FENCES, "updates": [touch.clone()] }).await?;
+                put(&mut txn, record).await
             };
+            let outcome = outcome.await;
             if let Some(()) = txn.finish(outcome).await? {
                 return Ok(());
             }

@@ -5,11 +5,13 @@ use mongodb::Database;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
 use super::StoreError;
+use super::audit::update_recorded;
 use super::documents::divergence::{divergence_document, request_document};
 use super::documents::heads::{journal_array, read_head, source_document};
 use super::documents::{date, timestamp};
 use super::error::{read_within, write};
 use super::heads::{Heads, cluster_time_now};
+use crate::domain::audit::AuditRecord;
 use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
 use crate::domain::divergence::{Divergence, RebaseRequest};
@@ -77,12 +79,16 @@ impl Divergences {
     ///
     /// # Errors
     /// `Stale` when the department is not diverged.
-    pub async fn request(&self, department: &DepartmentName, request: &RebaseRequest) -> Result<(), StoreError> {
+    pub async fn request(
+        &self,
+        department: &DepartmentName,
+        request: &RebaseRequest,
+        record: &AuditRecord,
+    ) -> Result<(), StoreError> {
         let filter = doc! { "_id": department.as_str(), "diverged": { "$type": "object" } };
         let wish = doc! { "$literal": request_document(request) };
         let update = vec![doc! { "$set": { "diverged.rebase": { "$ifNull": ["$diverged.rebase", wish] } } }];
-        let done = write(self.heads.heads.update_one(filter, update)).await?;
-        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
+        update_recorded(&self.database, "heads", filter, update, record).await
     }
 
     /// Goes on with the live records on a new timeline at the present cluster time, and records the gap `rebased`.

@@ -3,9 +3,11 @@
 use mongodb::bson::{Document, doc};
 
 use super::StoreError;
+use super::audit::update_recorded;
 use super::documents::backups::wish_document;
-use super::error::{read, write};
+use super::error::read;
 use super::kept::{Kept, names};
+use crate::domain::audit::AuditRecord;
 use crate::domain::backup::Wish;
 use crate::domain::ids::{BackupId, DepartmentName, TargetName};
 
@@ -14,40 +16,45 @@ impl Kept {
     ///
     /// # Errors
     /// `Stale` when it is not complete, is held already, or somebody asked to delete it.
-    pub async fn hold(&self, id: &BackupId, wish: &Wish, targets: &[TargetName]) -> Result<(), StoreError> {
+    pub async fn hold(
+        &self,
+        id: &BackupId,
+        wish: &Wish,
+        targets: &[TargetName],
+        record: &AuditRecord,
+    ) -> Result<(), StoreError> {
         let absent = doc! { "$exists": false };
         let filter = doc! { "_id.id": id.as_str(), "state": "complete", "held": &absent, "unwanted": &absent };
         let set = doc! { "held": wish_document(wish), "untold": names(targets) };
-        self.change(filter, doc! { "$set": set, "$inc": { "revision": 1_i64 } }).await
+        self.change(filter, doc! { "$set": set, "$inc": { "revision": 1_i64 } }, record).await
     }
 
     /// Releases a held backup. No leader write.
     ///
     /// # Errors
     /// `Stale` when nobody holds it.
-    pub async fn release(&self, id: &BackupId, targets: &[TargetName]) -> Result<(), StoreError> {
+    pub async fn release(&self, id: &BackupId, targets: &[TargetName], record: &AuditRecord) -> Result<(), StoreError> {
         let filter = doc! { "_id.id": id.as_str(), "state": "complete", "held": { "$exists": true } };
         let update = doc! {
             "$unset": { "held": "" },
             "$set": { "untold": names(targets) },
             "$inc": { "revision": 1_i64 },
         };
-        self.change(filter, update).await
+        self.change(filter, update, record).await
     }
 
     /// Records the wish to delete an ended backup. No leader write.
     ///
     /// # Errors
     /// `Stale` when it is held, or has not ended.
-    pub async fn request_delete(&self, id: &BackupId, wish: &Wish) -> Result<(), StoreError> {
+    pub async fn request_delete(&self, id: &BackupId, wish: &Wish, record: &AuditRecord) -> Result<(), StoreError> {
         let ended = doc! { "$in": ["complete", "failed", "cancelled"] };
         let filter = doc! { "_id.id": id.as_str(), "state": ended, "held": { "$exists": false } };
-        self.change(filter, doc! { "$set": { "unwanted": wish_document(wish) } }).await
+        self.change(filter, doc! { "$set": { "unwanted": wish_document(wish) } }, record).await
     }
 
-    async fn change(&self, filter: Document, update: Document) -> Result<(), StoreError> {
-        let done = write(self.backups.update_one(filter, update)).await?;
-        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
+    async fn change(&self, filter: Document, update: Document, record: &AuditRecord) -> Result<(), StoreError> {
+        update_recorded(&self.database, "backups", filter, update, record).await
     }
 
     /// Whether somebody asked to delete a backup of the department that is not deleted yet.

@@ -3,6 +3,7 @@
 //! Rules: every user write is a whole-document insert, guarded replace or guarded delete; every leader write takes a
 //! `Leadership` and compares its epoch inside the write; absence is `Option`.
 
+pub mod audit;
 pub mod backups;
 pub mod barriers;
 pub mod condemned;
@@ -28,6 +29,7 @@ pub mod restores;
 pub mod retired;
 mod scan;
 pub mod tail;
+pub mod tokens;
 mod told;
 mod txn;
 pub mod users;
@@ -63,6 +65,8 @@ pub struct Store {
     pub users: users::Users,
     /// Departments and their policies.
     pub departments: departments::Departments,
+    /// Who did what.
+    pub audit: audit::Audit,
     /// Backup jobs and the catalogue of backups.
     pub backups: backups::Backups,
     /// Backups as retention sees them.
@@ -91,6 +95,8 @@ pub struct Store {
     pub repository: repository::RepositoryRecord,
     /// Change streams of departments.
     pub tail: tail::Tail,
+    /// Tokens that were issued.
+    pub tokens: tokens::Tokens,
 }
 
 impl Store {
@@ -98,6 +104,7 @@ impl Store {
         Self {
             users: users::Users::new(&database),
             departments: departments::Departments::new(&database),
+            audit: audit::Audit::new(&database),
             backups: backups::Backups::new(&database),
             copies: copies::Copies::new(&database),
             kept: kept::Kept::new(&database),
@@ -112,6 +119,7 @@ impl Store {
             windows: windows::Windows::new(&database),
             repository: repository::RepositoryRecord::new(&database),
             tail: tail::Tail::new(&database),
+            tokens: tokens::Tokens::new(&database),
             database,
         }
     }

@@ -6,6 +6,7 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 
 use super::StoreError;
+use super::audit::put;
 use super::documents::Fields;
 use super::documents::restores::{read_restore, restore_document};
 use super::documents::users::{read_user, rev_of};
@@ -13,6 +14,7 @@ use super::error::{LONG_READ_WITHIN, read_within};
 use super::restore_batches::RestoreBatches;
 use super::restores::Restores;
 use super::txn::Txn;
+use crate::domain::audit::AuditRecord;
 use crate::domain::ids::{RestoreId, UserId};
 use crate::domain::restore::{Restore, RestoreSource, RestoreState};
 use crate::domain::undo::Written;
@@ -33,11 +35,11 @@ impl Restores {
     ///
     /// # Errors
     /// `Stale` when there is no such restore; when MongoDB does not answer.
-    pub async fn request_undo(&self, undo: &Restore) -> Result<UndoRequested, StoreError> {
+    pub async fn request_undo(&self, undo: &Restore, record: &AuditRecord) -> Result<UndoRequested, StoreError> {
         let RestoreSource::Undo(of) = &undo.request.source else { return Err(StoreError::Stale) };
         let mut txn = Txn::plain(self.database()).await?;
         loop {
-            let outcome = request(&mut txn, undo, of).await;
+            let outcome = request(&mut txn, (undo, of), record).await;
             if let Some(requested) = txn.finish(outcome).await? {
                 return Ok(requested);
             }
@@ -45,7 +47,11 @@ impl Restores {
     }
 }
 
-async fn request(txn: &mut Txn, undo: &Restore, of: &RestoreId) -> Result<UndoRequested, StoreError> {
+async fn request(
+    txn: &mut Txn,
+    (undo, of): (&Restore, &RestoreId),
+    record: &AuditRecord,
+) -> Result<UndoRequested, StoreError> {
     let by_id = |id: &RestoreId| doc! { "_id.id": id.as_str() };
     let restore = one(txn, by_id(of)).await?.ok_or(StoreError::Stale)?;
     if !restore.state.is_final() {
@@ -62,6 +68,7 @@ async fn request(txn: &mut Txn, undo: &Restore, of: &RestoreId) -> Result<UndoRe
     }
     txn.set("restores", by_id(of), doc! { "$set": { "undone_by": undo.id.as_str() } }).await?;
     txn.insert("restores", restore_document(undo)).await?;
+    put(txn, record).await?;
     Ok(UndoRequested::Queued)
 }
 

@@ -5,6 +5,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::{Collection, Database};
 
 use super::StoreError;
+use super::audit::{insert_recorded, update_recorded};
 use super::backups::page_filter;
 use super::documents::names::Named as _;
 use super::documents::restores::{plan_document, point_document, read_restore, restore_document, restore_key};
@@ -12,6 +13,7 @@ use super::documents::{cause as cause_document, date, executor, long};
 use super::error::{read, write};
 use super::fences::{fenced_or_stale, not_above};
 use super::txn::Txn;
+use crate::domain::audit::AuditRecord;
 use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
 use crate::domain::epoch::{Executor, Leadership};
@@ -52,9 +54,8 @@ impl Restores {
     }
 
     /// Records a wish about a restore that still matches.
-    async fn wish(&self, filter: Document, set: Document) -> Result<(), StoreError> {
-        let done = write(self.restores.update_one(filter, doc! { "$set": set })).await?;
-        if done.matched_count == 0 { Err(StoreError::Stale) } else { Ok(()) }
+    async fn wish(&self, filter: Document, set: Document, record: &AuditRecord) -> Result<(), StoreError> {
+        update_recorded(&self.database, "restores", filter, doc! { "$set": set }, record).await
     }
 
     /// Sets fields of one restore in one of these states, in a fenced transaction; returns it as it is after that.
@@ -119,27 +120,27 @@ impl Restores {
     ///
     /// # Errors
     /// When MongoDB does not answer.
-    pub async fn insert(&self, restore: &Restore) -> Result<(), StoreError> {
-        write(self.restores.insert_one(restore_document(restore))).await.map(drop)
+    pub async fn insert(&self, restore: &Restore, record: &AuditRecord) -> Result<(), StoreError> {
+        insert_recorded(&self.database, "restores", restore_document(restore), record).await
     }
 
     /// Records the wish to apply a planned restore whose plan has this hash. No leader write.
     ///
     /// # Errors
     /// `Stale` when it is not `planned`, its plan has another hash, or somebody asked to stop it.
-    pub async fn request_apply(&self, id: &RestoreId, plan_hash: &str) -> Result<(), StoreError> {
+    pub async fn request_apply(&self, id: &RestoreId, plan_hash: &str, record: &AuditRecord) -> Result<(), StoreError> {
         let filter =
             doc! { "_id.id": id.as_str(), "state": "planned", "plan.hash": plan_hash, "cancel_requested": false };
-        self.wish(filter, doc! { "apply": true }).await
+        self.wish(filter, doc! { "apply": true }, record).await
     }
 
     /// Records the wish to stop a restore that has not ended. No leader write.
     ///
     /// # Errors
     /// `Stale` when it has ended.
-    pub async fn request_cancel(&self, id: &RestoreId) -> Result<(), StoreError> {
+    pub async fn request_cancel(&self, id: &RestoreId, record: &AuditRecord) -> Result<(), StoreError> {
         let filter = doc! { "_id.id": id.as_str(), "state": { "$in": OPEN.as_slice() } };
-        self.wish(filter, doc! { "cancel_requested": true }).await
+        self.wish(filter, doc! { "cancel_requested": true }, record).await
     }
 
     /// Restores of a department that have not ended, oldest first.

@@ -108,6 +108,8 @@ async fn rebase(stack: &Stack, found: &Value) {
     let gaps = after["recovery_window"]["gaps"].as_array().expect("have gaps");
     assert_eq!(gaps.last().map(|gap| &gap["cause"]), Some(&json!("rebased")), "{after}");
     stack.client().post(path, json!({ "confirm": "default" })).await.expect_problem(409, "not_diverged");
+    let record = &stack.audit("?action=rebase_department").await[0];
+    assert_eq!((&record["subject"], &record["outcome"]), (&json!("default"), &json!("requested")));
 
     let backup = eventually("a backup of the new timeline", SOON, async || {
         let listed = stack.client().get("/backups?department=default").await.expect(200).json;

@@ -2,6 +2,7 @@
 //!
 //! `make test` starts the shared parts and names them in `ROLLKEEPER_TEST_*`; the tests of `tidy` need none.
 
+mod audit;
 mod bad_fields;
 mod bad_headers;
 mod bad_import;
@@ -54,12 +55,15 @@ mod retention_hangs;
 mod retention_journal;
 mod retention_pins;
 mod schedule;
+mod scopes;
 mod shutdown;
 mod simulation;
 mod snapshot_damage;
 mod streams;
 mod target_hangs;
 mod tidy;
+mod token_cli;
+mod tokens;
 mod told;
 mod users;
 mod vault;

@@ -90,6 +90,7 @@ pub struct DiffPage {
 /// Field by field; all pages of one walk compare with the same moment.
 #[utoipa::path(get, path = "/backups/{backup_id}/diff", operation_id = "diffBackup", tag = "backups",
     params(("backup_id" = String, Path, description = "Id of the backup."), DiffQuery),
+    security(("bearer" = ["users:read", "backups:read"])),
     responses((status = 200, description = "One page; `Link` names the next.", body = DiffPage), Problems))]
 pub(in crate::api) async fn diff_backup(
     State(app): State<App>,

@@ -8,11 +8,13 @@ use axum::response::{IntoResponse, Response};
 
 use super::read;
 use super::wire::{BackupView, view};
+use crate::api::audit::recorded;
 use crate::api::auth::{require, require_scope};
 use crate::api::extract::Path;
 use crate::api::jobs::accepted;
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
+use crate::domain::audit::AuditAction;
 use crate::domain::backup::{Backup, BackupState, Wish};
 use crate::domain::ids::{BackupId, TargetName};
 use crate::domain::retention::Pin;
@@ -24,6 +26,7 @@ use crate::store::StoreError;
 /// Retention does not drop it and nobody can delete it until it is released. Holding a held one changes nothing.
 #[utoipa::path(post, path = "/backups/{backup_id}/hold", operation_id = "holdBackup", tag = "backups",
     params(("backup_id" = String, Path, description = "Id of a complete backup.")),
+    security(("bearer" = ["backups:write"])),
     responses((status = 200, description = "It is held.", body = BackupView), Problems))]
 pub(in crate::api) async fn hold_backup(
     State(app): State<App>,
@@ -32,8 +35,9 @@ pub(in crate::api) async fn hold_backup(
 ) -> Result<axum::Json<BackupView>, Problem> {
     let backup = load(&app, &caller, Scope::BackupsWrite, &id).await?;
     if backup.held.is_none() {
-        let wish = Wish { by: caller.name, at: app.clock.now() };
-        match app.store.kept.hold(&id, &wish, &targets(&app)).await {
+        let record = recorded(&app, &caller, AuditAction::HoldBackup, Some(&backup.department), &id);
+        let wish = Wish { by: caller.name, at: record.at };
+        match app.store.kept.hold(&id, &wish, &targets(&app), &record).await {
             Ok(()) => {}
             Err(StoreError::Stale) => {
                 let now = read(&app, &id).await?;
@@ -60,14 +64,16 @@ fn not_to_be_held(backup: &Backup) -> Problem {
 /// From now on retention decides about it again. Releasing one that nobody holds changes nothing.
 #[utoipa::path(post, path = "/backups/{backup_id}/release", operation_id = "releaseBackup", tag = "backups",
     params(("backup_id" = String, Path, description = "Id of the backup.")),
+    security(("bearer" = ["backups:delete"])),
     responses((status = 200, description = "Nobody holds it.", body = BackupView), Problems))]
 pub(in crate::api) async fn release_backup(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<BackupId>,
 ) -> Result<axum::Json<BackupView>, Problem> {
-    load(&app, &caller, Scope::BackupsDelete, &id).await?;
-    match app.store.kept.release(&id, &targets(&app)).await {
+    let backup = load(&app, &caller, Scope::BackupsDelete, &id).await?;
+    let record = recorded(&app, &caller, AuditAction::ReleaseBackup, Some(&backup.department), &id);
+    match app.store.kept.release(&id, &targets(&app), &record).await {
         Ok(()) | Err(StoreError::Stale) => Ok(axum::Json(view(&app, read(&app, &id).await?))),
         Err(error) => Err(error.into()),
     }
@@ -79,6 +85,7 @@ pub(in crate::api) async fn release_backup(
 /// a grace period. Refused for a backup that is held, the newest, one that a restore needs, and one that has not ended.
 #[utoipa::path(delete, path = "/backups/{backup_id}", operation_id = "deleteBackup", tag = "backups",
     params(("backup_id" = String, Path, description = "Id of the backup.")),
+    security(("bearer" = ["backups:delete"])),
     responses((status = 202, description = "Recorded; `Location` shows when it is deleted.", body = BackupView),
         (status = 204, description = "It is deleted already."), Problems))]
 pub(in crate::api) async fn delete_backup(
@@ -92,8 +99,9 @@ pub(in crate::api) async fn delete_backup(
     }
     if backup.unwanted.is_none() {
         refuse_needed(&app, &backup).await?;
-        let wish = Wish { by: caller.name, at: app.clock.now() };
-        match app.store.kept.request_delete(&id, &wish).await {
+        let record = recorded(&app, &caller, AuditAction::DeleteBackup, Some(&backup.department), &id);
+        let wish = Wish { by: caller.name, at: record.at };
+        match app.store.kept.request_delete(&id, &wish, &record).await {
             Ok(()) => {}
             Err(StoreError::Stale) => {
                 refuse_needed(&app, &read(&app, &id).await?).await?;

@@ -33,6 +33,7 @@ use wire::{BackupPage, BackupQuery, BackupRequest, BackupView, view};
 #[utoipa::path(post, path = "/backups", operation_id = "startBackup", tag = "backups",
     params(("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60.")),
     request_body = BackupRequest,
+    security(("bearer" = ["backups:write"])),
     responses((status = 202, description = "Recorded; `Location` shows its progress.", body = BackupView),
         (status = 200, description = "Ended while the answer waited.", body = BackupView), Problems))]
 pub(super) async fn start_backup(
@@ -62,6 +63,7 @@ pub(super) async fn start_backup(
 ///
 /// Newest first; only complete ones unless `state` asks for others.
 #[utoipa::path(get, path = "/backups", operation_id = "listBackups", tag = "backups", params(BackupQuery),
+    security(("bearer" = ["backups:read"])),
     responses((status = 200, description = "One page; `Link` names the next.", body = BackupPage), Problems))]
 pub(super) async fn list_backups(
     State(app): State<App>,
@@ -100,6 +102,7 @@ pub(super) async fn list_backups(
 /// In any state.
 #[utoipa::path(get, path = "/backups/{backup_id}", operation_id = "getBackup", tag = "backups",
     params(("backup_id" = String, Path, description = "Id of the backup.")),
+    security(("bearer" = ["backups:read"])),
     responses((status = 200, description = "The backup.", body = BackupView), Problems))]
 pub(super) async fn get_backup(
     State(app): State<App>,

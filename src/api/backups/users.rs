@@ -33,6 +33,7 @@ pub(super) fn point_of(backup: &Backup) -> Result<PastPoint, Problem> {
 /// In the order of ids, without their hashes.
 #[utoipa::path(get, path = "/backups/{backup_id}/users", operation_id = "listBackupUsers", tag = "backups",
     params(("backup_id" = String, Path, description = "Id of the backup."), PageQuery),
+    security(("bearer" = ["users:read", "backups:read"])),
     responses((status = 200, description = "One page; `Link` names the next.", body = UserPage), Problems))]
 pub(in crate::api) async fn list_backup_users(
     State(app): State<App>,
@@ -66,6 +67,7 @@ pub(in crate::api) async fn list_backup_users(
 #[utoipa::path(get, path = "/backups/{backup_id}/users/{user_id}", operation_id = "getBackupUser", tag = "backups",
     params(("backup_id" = String, Path, description = "Id of the backup."),
         ("user_id" = String, Path, description = "Id of the user.")),
+    security(("bearer" = ["users:read", "backups:read"])),
     responses((status = 200, description = "The user.", body = UserView), Problems))]
 pub(in crate::api) async fn get_backup_user(
     State(app): State<App>,

@@ -85,6 +85,7 @@ impl Running {
 #[utoipa::path(post, path = "/backups/{backup_id}/verify", operation_id = "verifyBackup", tag = "backups",
     params(("backup_id" = String, Path, description = "Id of a complete backup."),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds longer, at most 60.")),
+    security(("bearer" = ["backups:read"])),
     responses((status = 200, description = "What was found on each target.", body = VerificationView), Problems))]
 pub(in crate::api) async fn verify_backup(
     State(app): State<App>,

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::wire::{DepartmentView, view};
+use crate::api::audit::recorded;
 use crate::api::auth::require;
 use crate::api::extract::{Json, Path};
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
+use crate::domain::audit::AuditAction;
 use crate::domain::divergence::{Divergence, RebaseRequest};
 use crate::domain::history::Head;
 use crate::domain::ids::DepartmentName;
@@ -91,6 +93,7 @@ pub(in crate::api) fn divergence_view(head: &Head) -> Option<DivergenceView> {
 #[utoipa::path(post, path = "/departments/{department}/rebase", operation_id = "rebaseDepartment", tag = "departments",
     params(("department" = String, Path, description = "Name of the department.")),
     request_body = RebaseBody,
+    security(("bearer" = ["departments:write"])),
     responses((status = 202, description = "Asked for.", body = DepartmentView), Problems))]
 pub(in crate::api) async fn rebase_department(
     State(app): State<App>,
@@ -104,8 +107,9 @@ pub(in crate::api) async fn rebase_department(
         return Err(Problem::field_invalid("/confirm", Invalid::new("not_confirmed", message)));
     }
     let department = app.store.departments.get(&name).await?.ok_or_else(|| Problem::not_found("department"))?;
-    let request = RebaseRequest { requested_by: caller.name.clone(), requested_at: app.clock.now() };
-    match app.store.divergences.request(&name, &request).await {
+    let record = recorded(&app, &caller, AuditAction::RebaseDepartment, Some(&name), &name);
+    let request = RebaseRequest { requested_by: caller.name.clone(), requested_at: record.at };
+    match app.store.divergences.request(&name, &request, &record).await {
         Ok(()) => {}
         Err(StoreError::Stale) => {
             let text = format!("The department {name} is not diverged, so there is nothing to decide.");

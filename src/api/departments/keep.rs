@@ -210,6 +210,7 @@ pub struct RetentionPlanView {
 /// department shows its plan as long as anything of it is there.
 #[utoipa::path(get, path = "/departments/{department}/retention", operation_id = "getRetention", tag = "departments",
     params(("department" = String, Path, description = "Name of the department."), PageQuery),
+    security(("bearer" = ["departments:read"])),
     responses((status = 200, description = "The plan; `Link` names the next page.", body = RetentionPlanView), Problems))]
 pub(in crate::api) async fn get_retention(
     State(app): State<App>,

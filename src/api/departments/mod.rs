@@ -13,6 +13,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt};
 
+use super::audit::recorded;
 use super::auth::{require, require_scope};
 use super::cursor;
 use super::extract::{IfMatch, Path, Query, parameter};
@@ -20,6 +21,7 @@ use super::pages::{PageQuery, PageRequest};
 use super::problem::{Kind, Problem, Problems};
 use super::users::etag;
 use crate::app::App;
+use crate::domain::audit::{AuditAction, AuditOutcome, AuditRecord};
 use crate::domain::department::{Department, DepartmentState};
 use crate::domain::ids::DepartmentName;
 use crate::domain::token::{Caller, Scope};
@@ -48,6 +50,7 @@ async fn load(app: &App, caller: &Caller, scope: Scope, name: &DepartmentName) -
 /// Deleted ones are not listed.
 #[utoipa::path(get, path = "/departments", operation_id = "listDepartments", tag = "departments",
     params(PageQuery),
+    security(("bearer" = ["departments:read"])),
     responses((status = 200, description = "One page; `Link` names the next.", body = DepartmentPage), Problems))]
 pub(super) async fn list_departments(
     State(app): State<App>,
@@ -80,6 +83,7 @@ pub(super) async fn list_departments(
 /// Leader and followers are as the answering replica last saw them.
 #[utoipa::path(get, path = "/departments/{department}", operation_id = "getDepartment", tag = "departments",
     params(("department" = String, Path, description = "Name of the department.")),
+    security(("bearer" = ["departments:read"])),
     responses((status = 200, description = "The department; `ETag` is set.", body = DepartmentView), Problems))]
 pub(super) async fn get_department(
     State(app): State<App>,
@@ -99,6 +103,7 @@ pub(super) async fn get_department(
 #[utoipa::path(delete, path = "/departments/{department}", operation_id = "deleteDepartment", tag = "departments",
     params(("department" = String, Path, description = "Name of the department."),
         ("If-Match" = Option<String>, Header, description = "Delete only the version with this `ETag`.")),
+    security(("bearer" = ["departments:write"])),
     responses((status = 204, description = "Deleted."), Problems))]
 pub(super) async fn delete_department(
     State(app): State<App>,
@@ -118,11 +123,16 @@ pub(super) async fn delete_department(
         return Err(not_empty());
     }
     let deleted = Rev::random();
-    app.store.departments.set_deleted(&name, department.rev, true, deleted, app.clock.now()).await?;
+    let record = recorded(&app, &caller, AuditAction::DeleteDepartment, Some(&name), &name);
+    app.store.departments.set_deleted(&name, department.rev, true, deleted, &record).await?;
     known.forget_everywhere().await;
     // A user may have come in between the look and the deletion, also by another replica: then the department stays.
     if app.store.users.any_in(&name).await? {
-        app.store.departments.set_deleted(&name, deleted, false, Rev::random(), app.clock.now()).await?;
+        let record = AuditRecord {
+            outcome: AuditOutcome::TakenBack,
+            ..recorded(&app, &caller, AuditAction::DeleteDepartment, Some(&name), &name)
+        };
+        app.store.departments.set_deleted(&name, deleted, false, Rev::random(), &record).await?;
         return Err(not_empty());
     }
     Ok(StatusCode::NO_CONTENT)
@@ -133,6 +143,7 @@ pub(super) async fn delete_department(
 /// Every live replica but the leader follows.
 #[utoipa::path(get, path = "/departments/{department}/followers", operation_id = "listFollowers", tag = "departments",
     params(("department" = String, Path, description = "Name of the department.")),
+    security(("bearer" = ["departments:read"])),
     responses((status = 200, description = "The replicas by role.", body = FollowersView), Problems))]
 pub(super) async fn list_followers(
     State(app): State<App>,

@@ -9,11 +9,13 @@ use axum::response::Response;
 use super::keep::RetentionRequest;
 use super::tagged;
 use super::wire::{DepartmentRequest, DepartmentView};
+use crate::api::audit::recorded;
 use crate::api::auth::{require, require_scope};
 use crate::api::extract::{IfMatch, IfNoneMatch, Json, PathText};
 use crate::api::problem::{FieldProblem, Problem, Problems};
 use crate::api::users::contended;
 use crate::app::App;
+use crate::domain::audit::AuditAction;
 use crate::domain::department::{Department, DepartmentState, Policy, Schedule};
 use crate::domain::ids::DepartmentName;
 use crate::domain::text::Invalid;
@@ -32,6 +34,7 @@ const ATTEMPTS: usize = 5;
         ("If-Match" = Option<String>, Header, description = "Change only the version with this `ETag`."),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only create.")),
     request_body = DepartmentRequest,
+    security(("bearer" = ["departments:write"])),
     responses((status = 200, description = "Changed.", body = DepartmentView),
         (status = 201, description = "Created.", body = DepartmentView), Problems))]
 pub(in crate::api) async fn put_department(
@@ -59,14 +62,17 @@ pub(in crate::api) async fn put_department(
             if policy == present.policy {
                 return tagged(&app, StatusCode::OK, present).await;
             }
-            let changed = Department { policy, rev: Rev::random(), updated_at: app.clock.now(), ..present.clone() };
-            app.store.departments.replace_policy(&changed, present.rev).await.map(|()| (StatusCode::OK, changed))
+            let record = recorded(&app, &caller, AuditAction::ChangePolicy, Some(&name), &name);
+            let changed = Department { policy, rev: Rev::random(), updated_at: record.at, ..present.clone() };
+            let replaced = app.store.departments.replace_policy(&changed, present.rev, &record).await;
+            replaced.map(|()| (StatusCode::OK, changed))
         } else {
             if if_match.0.is_some() {
                 return Err(Problem::stale());
             }
             let made = new_department(&app, &name, asked.over(app.config.backup.policy()));
-            app.store.departments.insert(&made).await.map(|()| (StatusCode::CREATED, made))
+            let record = recorded(&app, &caller, AuditAction::CreateDepartment, Some(&name), &name);
+            app.store.departments.insert(&made, Some(&record)).await.map(|()| (StatusCode::CREATED, made))
         };
         match written {
             Ok((status, department)) => {
@@ -117,7 +123,7 @@ fn read_policy(body: DepartmentRequest) -> Result<Asked, Problem> {
 }
 
 /// Reads a duration with its unit.
-pub(super) fn read_duration(text: &str) -> Result<Duration, Invalid> {
+pub(in crate::api) fn read_duration(text: &str) -> Result<Duration, Invalid> {
     humantime::parse_duration(text).map_err(|_| {
         Invalid::new("invalid_duration", "This is a duration with its unit, for example \"10s\", \"1h\" or \"7d\".")
     })

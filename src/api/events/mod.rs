@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::auth::{limit_to, require_scope};
+use super::auth::{limit_to, require_scope, until_ended};
 use super::extract::{Query, parameter};
 use super::jobs::list_parameter;
 use super::problem::{Problem, Problems};
@@ -49,9 +49,10 @@ const CLOCKS_APART_MILLIS: i64 = 10_000;
 /// A stream of server-sent events. Each has the kind of job as its name and the job, as it is, as its data. First every
 /// job that has not ended, then each change of one; a comment now and then shows that the connection lives. A client
 /// that comes again with `Last-Event-ID`, to any replica, also hears of the jobs that ended while it was away. A listener
-/// that reads too slowly is cut, and has to come again.
+/// that reads too slowly is cut, and has to come again; one whose token ends is cut within two seconds.
 #[utoipa::path(get, path = "/jobs/events", operation_id = "listenToJobs", tag = "jobs",
     params(EventQuery, ("Last-Event-ID" = Option<String>, Header, description = "Id of the last event that was heard.")),
+    security(("bearer" = ["backups:read"]), ("bearer" = ["restores:read"])),
     responses((status = 200, description = "Events, until the client, the replica or a slow reader ends them.",
         body = JobEvent, content_type = "text/event-stream"), Problems))]
 pub(super) async fn listen_to_jobs(
@@ -66,6 +67,7 @@ pub(super) async fn listen_to_jobs(
     // After the listening began, so that no change falls between.
     let present = present(&app, &filter, last_heard(&headers)).await?;
     let stopped = app.shutdown.token.clone().cancelled_owned();
+    let stopped = futures::future::select(Box::pin(stopped), Box::pin(until_ended(app.clone(), caller)));
     let stream = told(present).chain(ReceiverStream::new(events).map(|event| Ok(sse(&event)))).take_until(stopped);
     let alive = KeepAlive::new().interval(HEARTBEAT_EVERY).text("alive");
     let mut response = Sse::new(stream).keep_alive(alive).into_response();

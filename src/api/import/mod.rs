@@ -40,6 +40,7 @@ const RESULTS_AHEAD: usize = 4;
 #[utoipa::path(post, path = "/users/import", operation_id = "importUsers", tag = "users", params(ImportQuery),
     request_body(content = String, content_type = "application/x-ndjson",
         description = "One `ImportLine` a line, each at most 64 KiB."),
+    security(("bearer" = ["users:write"])),
     responses((status = 200, description = "One `ImportResult` a line.", body = String,
         content_type = "application/x-ndjson"), Problems))]
 pub(super) async fn import_users(

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::lines::{Line, Lines};
 use super::wire::{ImportLine, ImportResult, ImportStatus};
-use crate::api::auth::require;
+use crate::api::auth::{require, require_standing};
 use crate::api::departments::Known;
 use crate::api::extract::parse_json;
 use crate::api::jobs::fresh_uuid;
@@ -115,7 +115,12 @@ impl Import {
             return Ok(());
         }
         let mut text = Vec::new();
-        for result in self.write(std::mem::take(batch)).await {
+        let batch = std::mem::take(batch);
+        let results_of_batch = match require_standing(&self.app, &self.caller).await {
+            Ok(()) => self.write(batch).await,
+            Err(problem) => batch.iter().map(|line| ImportResult::failed(line.number, None, &problem)).collect(),
+        };
+        for result in results_of_batch {
             text.extend(serde_json::to_vec(&result).unwrap_or_default());
             text.push(b'\n');
         }

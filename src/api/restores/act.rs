@@ -6,9 +6,11 @@ use axum::response::Response;
 
 use super::wire::RestoreView;
 use super::{answer, load, read};
+use crate::api::audit::recorded;
 use crate::api::extract::{IfMatch, Path, Tags};
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
+use crate::domain::audit::AuditAction;
 use crate::domain::ids::RestoreId;
 use crate::domain::restore::{Restore, RestoreState};
 use crate::domain::token::{Caller, Scope};
@@ -22,6 +24,7 @@ use crate::store::StoreError;
     params(("restore_id" = String, Path, description = "Id of the restore."),
         ("If-Match" = String, Header, description = "The plan's `ETag`."),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60.")),
+    security(("bearer" = ["restores:write"])),
     responses((status = 202, description = "The leader applies it.", body = RestoreView),
         (status = 200, description = "Ended while the answer waited.", body = RestoreView), Problems))]
 pub(in crate::api) async fn apply_restore(
@@ -41,7 +44,8 @@ pub(in crate::api) async fn apply_restore(
         return Err(not_planned(&restore));
     };
     guard.check(&plan.hash)?;
-    match app.store.restores.request_apply(&id, &plan.hash).await {
+    let record = recorded(&app, &caller, AuditAction::ApplyRestore, Some(&restore.department), &id);
+    match app.store.restores.request_apply(&id, &plan.hash, &record).await {
         Ok(()) => {}
         Err(StoreError::Stale) => {
             let now = read(&app, &id).await?;
@@ -67,6 +71,7 @@ fn not_planned(restore: &Restore) -> Problem {
 #[utoipa::path(post, path = "/restores/{restore_id}/cancel", operation_id = "cancelRestore", tag = "restores",
     params(("restore_id" = String, Path, description = "Id of the restore."),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60.")),
+    security(("bearer" = ["restores:write"])),
     responses((status = 202, description = "The leader stops it.", body = RestoreView),
         (status = 200, description = "Ended while the answer waited.", body = RestoreView), Problems))]
 pub(in crate::api) async fn cancel_restore(
@@ -75,8 +80,9 @@ pub(in crate::api) async fn cancel_restore(
     Path(id): Path<RestoreId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    load(&app, &caller, Scope::RestoresWrite, &id).await?;
-    match app.store.restores.request_cancel(&id).await {
+    let restore = load(&app, &caller, Scope::RestoresWrite, &id).await?;
+    let record = recorded(&app, &caller, AuditAction::CancelRestore, Some(&restore.department), &id);
+    match app.store.restores.request_cancel(&id, &record).await {
         Ok(()) => {}
         Err(StoreError::Stale) => {
             return Err(Problem::new(Kind::Conflict, "The restore has ended already.").code("already_ended"));

@@ -38,6 +38,7 @@ pub struct ChangePage {
 /// Every record that the restore creates, changes or deletes; password hashes are only named as changed.
 #[utoipa::path(get, path = "/restores/{restore_id}/changes", operation_id = "listChanges", tag = "restores",
     params(("restore_id" = String, Path, description = "Id of the restore."), PageQuery),
+    security(("bearer" = ["restores:read"])),
     responses((status = 200, description = "One page; `Link` names the next.", body = ChangePage), Problems))]
 pub(in crate::api) async fn list_changes(
     State(app): State<App>,

@@ -45,6 +45,7 @@ pub struct ConflictPage {
 /// Every planned change that met something else than the plan expected, with its cause.
 #[utoipa::path(get, path = "/restores/{restore_id}/conflicts", operation_id = "listConflicts", tag = "restores",
     params(("restore_id" = String, Path, description = "Id of the restore."), PageQuery),
+    security(("bearer" = ["restores:read"])),
     responses((status = 200, description = "One page; `Link` names the next.", body = ConflictPage), Problems))]
 pub(in crate::api) async fn list_conflicts(
     State(app): State<App>,

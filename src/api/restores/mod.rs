@@ -66,6 +66,7 @@ async fn answer(app: &App, restore: Restore, headers: &HeaderMap) -> Result<Resp
 ///
 /// Newest first, in any state unless `state` says which.
 #[utoipa::path(get, path = "/restores", operation_id = "listRestores", tag = "restores", params(RestoreQuery),
+    security(("bearer" = ["restores:read"])),
     responses((status = 200, description = "One page; `Link` names the next.", body = RestorePage), Problems))]
 pub(super) async fn list_restores(
     State(app): State<App>,
@@ -102,6 +103,7 @@ pub(super) async fn list_restores(
 /// `ETag` is the plan's, once there is a plan; `apply` wants it in `If-Match`.
 #[utoipa::path(get, path = "/restores/{restore_id}", operation_id = "getRestore", tag = "restores",
     params(("restore_id" = String, Path, description = "Id of the restore.")),
+    security(("bearer" = ["restores:read"])),
     responses((status = 200, description = "The restore.", body = RestoreView), Problems))]
 pub(super) async fn get_restore(
     State(app): State<App>,

@@ -7,14 +7,16 @@ use axum::response::Response;
 use super::answer;
 use super::source::{department_of, read_source};
 use super::wire::{RestoreRequest, RestoreView};
+use crate::api::audit::recorded;
 use crate::api::auth::{require, require_scope};
 use crate::api::extract::Json;
 use crate::api::jobs::fresh_uuid;
 use crate::api::problem::{FieldProblem, Kind, Problem, Problems};
 use crate::api::users::read_field;
 use crate::app::App;
+use crate::domain::audit::AuditAction;
 use crate::domain::department::DepartmentState;
-use crate::domain::ids::{DepartmentName, UserId};
+use crate::domain::ids::{DepartmentName, RestoreId, UserId};
 use crate::domain::restore::{RESTORE_USERS_MAX, Restore, RestoreRequest as Wish};
 use crate::domain::text::Invalid;
 use crate::domain::token::{Caller, Scope};
@@ -25,6 +27,7 @@ use crate::domain::token::{Caller, Scope};
 #[utoipa::path(post, path = "/restores", operation_id = "startRestore", tag = "restores",
     params(("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60.")),
     request_body = RestoreRequest,
+    security(("bearer" = ["restores:write"])),
     responses((status = 202, description = "Recorded; `Location` shows its progress.", body = RestoreView),
         (status = 200, description = "Planned or ended while the answer waited.", body = RestoreView), Problems))]
 pub(in crate::api) async fn start_restore(
@@ -57,10 +60,11 @@ pub(in crate::api) async fn start_restore(
         locked: body.locked.map(Into::into).unwrap_or_default(),
         on_conflict: body.on_conflict.map(Into::into).unwrap_or_default(),
     };
-    let (id, now) = (fresh_uuid(&app.clock).into(), app.clock.now());
-    let restore =
-        Restore { apply: body.apply.unwrap_or(false), ..Restore::queued(id, department, request, caller.name, now) };
-    app.store.restores.insert(&restore).await?;
+    let id: RestoreId = fresh_uuid(&app.clock).into();
+    let record = recorded(&app, &caller, AuditAction::StartRestore, Some(&department), &id);
+    let wish = Restore::queued(id, department, request, caller.name, record.at);
+    let restore = Restore { apply: body.apply.unwrap_or(false), ..wish };
+    app.store.restores.insert(&restore, &record).await?;
     answer(&app, restore, &headers).await
 }
 

@@ -7,10 +7,12 @@ use axum::response::Response;
 use super::start::takes_users;
 use super::wire::RestoreView;
 use super::{answer, load};
+use crate::api::audit::recorded;
 use crate::api::extract::Path;
 use crate::api::jobs::fresh_uuid;
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
+use crate::domain::audit::AuditAction;
 use crate::domain::backup::BackupState;
 use crate::domain::ids::RestoreId;
 use crate::domain::restore::{Restore, RestoreRequest, RestoreSource};
@@ -25,6 +27,7 @@ use crate::store::restore_undo::UndoRequested;
 #[utoipa::path(post, path = "/restores/{restore_id}/undo", operation_id = "undoRestore", tag = "restores",
     params(("restore_id" = String, Path, description = "Id of the restore."),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60.")),
+    security(("bearer" = ["restores:undo"])),
     responses((status = 202, description = "Recorded; `Location` shows its progress.", body = RestoreView),
         (status = 200, description = "Ended while the answer waited.", body = RestoreView), Problems))]
 pub(in crate::api) async fn undo_restore(
@@ -36,10 +39,11 @@ pub(in crate::api) async fn undo_restore(
     let undone = load(&app, &caller, Scope::RestoresUndo, &id).await?;
     takes_users(&app, &undone.department).await?;
     still_undoable(&app, &undone).await?;
-    let (fresh, now) = (fresh_uuid(&app.clock).into(), app.clock.now());
+    let fresh: RestoreId = fresh_uuid(&app.clock).into();
+    let record = recorded(&app, &caller, AuditAction::UndoRestore, Some(&undone.department), &fresh);
     let request = RestoreRequest::everything(RestoreSource::Undo(id.clone()));
-    let undo = Restore { apply: true, ..Restore::queued(fresh, undone.department, request, caller.name, now) };
-    match app.store.restores.request_undo(&undo).await? {
+    let undo = Restore { apply: true, ..Restore::queued(fresh, undone.department, request, caller.name, record.at) };
+    match app.store.restores.request_undo(&undo, &record).await? {
         UndoRequested::Queued => answer(&app, undo, &headers).await,
         UndoRequested::Unfinished(_) => {
             let detail = format!("The restore has not ended. Wait for its end, or POST /restores/{id}/cancel first.");

@@ -82,6 +82,7 @@ pub struct HistoryQuery {
 /// Every change within the recovery window, newest first, of deleted users too; password hashes are only named as changed.
 #[utoipa::path(get, path = "/users/{user_id}/history", operation_id = "listVersions", tag = "users",
     params(("user_id" = String, Path, description = "Id of the user."), HistoryQuery),
+    security(("bearer" = ["users:read"])),
     responses((status = 200, description = "One page; `Link` names the next.", body = VersionPage), Problems))]
 pub(in crate::api) async fn list_versions(
     State(app): State<App>,

@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
+use super::audit::recorded;
 use super::auth::{limit_to, require, require_scope};
 use super::cursor;
 use super::departments::Known;
@@ -20,6 +21,8 @@ use super::jobs::{fresh_uuid, list_parameter};
 use super::pages::PageRequest;
 use super::problem::{FieldProblem, Kind, Problem, Problems};
 use crate::app::App;
+use crate::domain::audit::{AuditAction, AuditOutcome};
+use crate::domain::cause::chain;
 use crate::domain::ids::{DepartmentName, UserId};
 use crate::domain::text::Invalid;
 use crate::domain::token::{Caller, Scope};
@@ -38,6 +41,7 @@ const IDS_MAX: usize = 200;
 ///
 /// The record is majority-committed and journaled when the answer comes.
 #[utoipa::path(post, path = "/users", operation_id = "createUser", tag = "users", request_body = NewUser,
+    security(("bearer" = ["users:write"])),
     responses((status = 201, description = "Created; `Location` and `ETag` are set.", body = UserView), Problems))]
 pub(super) async fn create_user(
     State(app): State<App>,
@@ -88,6 +92,7 @@ pub(super) async fn create_user(
 /// Pages are in the order of department and id, and stable while users are written. With `at`, the users of one department as
 /// they were then; a page may be short, and only the absence of `next_cursor` says that it is the last.
 #[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(UserQuery),
+    security(("bearer" = ["users:read"])),
     responses((status = 200, description = "One page; `Link` names the next.", body = UserPage), Problems))]
 pub(super) async fn list_users(
     State(app): State<App>,
@@ -135,6 +140,7 @@ pub(super) async fn list_users(
 #[utoipa::path(get, path = "/users/{user_id}", operation_id = "getUser", tag = "users",
     params(("user_id" = String, Path, description = "Id of the user."), MomentQuery,
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` that the client has.")),
+    security(("bearer" = ["users:read"])),
     responses((status = 200, description = "The user; `ETag` is set.", body = UserView),
         (status = 304, description = "The client has this version."), Problems))]
 pub(super) async fn get_user(
@@ -163,6 +169,7 @@ pub(super) async fn get_user(
         ("If-Match" = Option<String>, Header, description = "Change only the version with this `ETag`.")),
     request_body(content((UserPatch = "application/merge-patch+json"), (UserPatch = "application/json")),
         description = "The fields to change."),
+    security(("bearer" = ["users:write"])),
     responses((status = 200, description = "The changed user; `ETag` is set.", body = UserView), Problems))]
 pub(super) async fn update_user(
     State(app): State<App>,
@@ -218,6 +225,7 @@ pub(super) async fn update_user(
 #[utoipa::path(delete, path = "/users/{user_id}", operation_id = "deleteUser", tag = "users",
     params(("user_id" = String, Path, description = "Id of the user."),
         ("If-Match" = Option<String>, Header, description = "Delete only the version with this `ETag`.")),
+    security(("bearer" = ["users:write"])),
     responses((status = 204, description = "Deleted."), Problems))]
 pub(super) async fn delete_user(
     State(app): State<App>,
@@ -225,12 +233,34 @@ pub(super) async fn delete_user(
     Path(id): Path<UserId>,
     guard: IfMatch,
 ) -> Result<StatusCode, Problem> {
+    let user = load(&app, &caller, Scope::UsersWrite, &id).await?;
+    guard.check(&user.rev.to_string())?;
+    // The deletion is a write of its own, whose place in the change stream nothing else shares, so it is recorded before.
+    let record = recorded(&app, &caller, AuditAction::DeleteUser, Some(&user.department), &id);
+    app.store.audit.begin(&record).await?;
+    let deleted = delete(&app, &caller, user, &guard).await;
+    let outcome = match &deleted {
+        Ok(()) => AuditOutcome::Done,
+        // Perhaps it was done.
+        Err(problem) if problem.status().is_server_error() => AuditOutcome::Begun,
+        Err(_) => AuditOutcome::Refused,
+    };
+    if outcome != AuditOutcome::Begun
+        && let Err(error) = app.store.audit.settle(&record.id, outcome).await
+    {
+        tracing::warn!(error = %chain(&error), "an audit record goes on saying that the deletion of a user was begun");
+    }
+    deleted.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn delete(app: &App, caller: &Caller, mut user: User, guard: &IfMatch) -> Result<(), Problem> {
     for _ in 0..ATTEMPTS {
-        let user = load(&app, &caller, Scope::UsersWrite, &id).await?;
-        guard.check(&user.rev.to_string())?;
         match app.store.users.delete(&user.department, &user.id, user.rev).await {
-            Ok(()) => return Ok(StatusCode::NO_CONTENT),
-            Err(StoreError::Stale) => {}
+            Ok(()) => return Ok(()),
+            Err(StoreError::Stale) => {
+                user = load(app, caller, Scope::UsersWrite, &user.id).await?;
+                guard.check(&user.rev.to_string())?;
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -8,7 +8,7 @@ mod ls;
 mod restore;
 mod show;
 mod sources;
-mod table;
+pub(super) mod table;
 mod verify;
 mod view;
 

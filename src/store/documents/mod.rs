@@ -2,6 +2,7 @@
 //!
 //! Rule: reading never panics and never repeats a value in an error; what this version did not write is `Corrupt`.
 
+pub(super) mod audit;
 pub(super) mod backups;
 pub(super) mod damage;
 pub(super) mod departments;
@@ -10,6 +11,7 @@ pub(super) mod extjson;
 pub(super) mod heads;
 pub(super) mod names;
 pub(super) mod restores;
+pub(super) mod tokens;
 pub(super) mod users;
 
 use std::str::FromStr;

@@ -1,5 +1,6 @@
 //! The stored name of each value of an enumeration.
 
+use crate::domain::audit::{AuditAction, AuditOutcome};
 use crate::domain::backup::{BackupKind, BackupState};
 use crate::domain::copies::CopyState;
 use crate::domain::department::DepartmentState;
@@ -32,6 +33,29 @@ macro_rules! named {
     };
 }
 
+named!(AuditAction {
+    StartRestore = "start_restore",
+    ApplyRestore = "apply_restore",
+    CancelRestore = "cancel_restore",
+    UndoRestore = "undo_restore",
+    DeleteBackup = "delete_backup",
+    HoldBackup = "hold_backup",
+    ReleaseBackup = "release_backup",
+    CreateDepartment = "create_department",
+    ChangePolicy = "change_policy",
+    DeleteDepartment = "delete_department",
+    RebaseDepartment = "rebase_department",
+    DeleteUser = "delete_user",
+    IssueToken = "issue_token",
+    RevokeToken = "revoke_token",
+});
+named!(AuditOutcome {
+    Done = "done",
+    Requested = "requested",
+    TakenBack = "taken_back",
+    Begun = "begun",
+    Refused = "refused",
+});
 named!(BackupKind { Scheduled = "scheduled", OnDemand = "on_demand", BeforeRestore = "before_restore" });
 named!(BackupState {
     Queued = "queued",

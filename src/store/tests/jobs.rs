@@ -1,6 +1,7 @@
 //! Fences, the schedule, backups and restores.
 
-use super::{NOW, backup, department, drop_database, leader, leadership, store};
+use super::{NOW, backup, department, drop_database, leader, leadership, record, store};
+use crate::domain::audit::AuditAction;
 use crate::domain::backup::{BackupContent, BackupProgress, BackupState, Base};
 use crate::domain::clock::Timestamp;
 use crate::domain::copies::{Copy, CopyState};
@@ -138,7 +139,7 @@ async fn a_restore_goes_from_queued_to_complete() {
         on_conflict: OnConflict::Overwrite,
     };
     let restore = Restore::queued(RestoreId::from(uuid::Uuid::now_v7()), department(), request, "ada".to_owned(), NOW);
-    store.restores.insert(&restore).await.unwrap();
+    store.restores.insert(&restore, &record(AuditAction::StartRestore)).await.unwrap();
     assert_eq!(store.restores.get(&restore.id).await.unwrap(), Some(restore.clone()));
     let taken = store.restores.take(&leadership, &restore.id, NOW).await.unwrap();
     assert_eq!((taken.state, taken.started_at), (RestoreState::Planning, Some(NOW)));
@@ -159,12 +160,18 @@ async fn a_restore_goes_from_queued_to_complete() {
         computed_at: NOW,
     };
     store.restores.set_plan(&leadership, &restore.id, &plan).await.unwrap();
-    assert!(matches!(store.restores.request_apply(&restore.id, "other").await, Err(StoreError::Stale)));
-    store.restores.request_apply(&restore.id, "h").await.unwrap();
+    assert!(matches!(
+        store.restores.request_apply(&restore.id, "other", &record(AuditAction::ApplyRestore)).await,
+        Err(StoreError::Stale)
+    ));
+    store.restores.request_apply(&restore.id, "h", &record(AuditAction::ApplyRestore)).await.unwrap();
     store.restores.start_applying(&leadership, &restore.id).await.unwrap();
     assert_eq!(store.restores.open(&department()).await.unwrap().len(), 1);
     store.restores.finish(&leadership, &restore.id, RestoreState::Complete, None, NOW).await.unwrap();
-    assert!(matches!(store.restores.request_cancel(&restore.id).await, Err(StoreError::Stale)));
+    assert!(matches!(
+        store.restores.request_cancel(&restore.id, &record(AuditAction::CancelRestore)).await,
+        Err(StoreError::Stale)
+    ));
     let done = store.restores.get(&restore.id).await.unwrap().unwrap();
     assert_eq!((done.state, done.plan), (RestoreState::Complete, Some(plan)));
     drop_database(store).await;

@@ -4,11 +4,13 @@ mod jobs;
 mod records;
 mod retention;
 mod streams;
+mod tokens;
 
 use std::time::Duration;
 
 use super::Store;
 use crate::config::mongodb::MongodbConfig;
+use crate::domain::audit::{AuditAction, AuditOutcome, AuditRecord};
 use crate::domain::backup::{Backup, BackupKind};
 use crate::domain::clock::Timestamp;
 use crate::domain::department::Policy;
@@ -73,6 +75,23 @@ async fn leader(store: &Store, epoch: i64) -> Leadership {
     let leadership = leadership(epoch);
     store.fences.claim(&leadership, epoch).await.unwrap();
     leadership
+}
+
+fn record(action: AuditAction) -> AuditRecord {
+    AuditRecord {
+        id: uuid::Uuid::now_v7().into(),
+        at: NOW,
+        caller: "ada".to_owned(),
+        token_id: None,
+        action,
+        department: Some(department()),
+        subject: "x".to_owned(),
+        request_id: None,
+        replica: "test".parse().unwrap(),
+        outcome: AuditOutcome::Done,
+        // Not the moment of the tests, which MongoDB's own clock has passed.
+        expires_at: Timestamp::from_millis(i64::from(u32::MAX) * 2000),
+    }
 }
 
 fn backup() -> Backup {

@@ -2,7 +2,8 @@
 
 use mongodb::bson::doc;
 
-use super::{NOW, department, drop_database, leader, policy, store, unmigrated, user};
+use super::{NOW, department, drop_database, leader, policy, record, store, unmigrated, user};
+use crate::domain::audit::AuditAction;
 use crate::domain::history::{Chain, ClusterTime, JournalCopy, Position, Sequence, StreamToken};
 use crate::domain::user::Rev;
 use crate::store::error::UniqueField;
@@ -75,14 +76,14 @@ async fn migrations_are_applied_once_also_by_two_runners() {
     let (one, two) = tokio::join!(store.migrate(&policy, NOW), store.migrate(&policy, NOW));
     assert_eq!(
         [one.unwrap(), two.unwrap()].concat(),
-        ["0001_collections", "0002_indexes", "0003_barriers", "0004_points", "0005_retention"]
+        ["0001_collections", "0002_indexes", "0003_barriers", "0004_points", "0005_retention", "0006_tokens_audit",]
     );
     assert!(store.migrate(&policy, NOW).await.unwrap().is_empty());
     store.check().await.unwrap();
     let found = store.departments.get(&department()).await.unwrap().unwrap();
     assert_eq!(found.policy, policy);
     assert_eq!(store.departments.names().await.unwrap(), [department()]);
-    assert!(matches!(store.departments.insert(&found).await, Err(StoreError::Stale)));
+    assert!(matches!(store.departments.insert(&found, None).await, Err(StoreError::Stale)));
 
     let migrations = store.database.collection::<mongodb::bson::Document>("migrations");
     migrations.insert_one(doc! { "_id": "9999_future", "checksum": "x" }).await.unwrap();
@@ -95,10 +96,14 @@ async fn a_deleted_department_comes_back_with_its_head() {
     let store = store().await;
     let found = store.departments.get(&department()).await.unwrap().unwrap();
     let rev = Rev::random();
-    store.departments.set_deleted(&department(), found.rev, true, rev, NOW).await.unwrap();
+    store
+        .departments
+        .set_deleted(&department(), found.rev, true, rev, &record(AuditAction::DeleteDepartment))
+        .await
+        .unwrap();
     assert!(store.departments.list(None, 10).await.unwrap().is_empty());
     let head = store.heads.get(&department()).await.unwrap();
-    store.departments.insert(&found).await.unwrap();
+    store.departments.insert(&found, None).await.unwrap();
     assert_eq!(store.heads.get(&department()).await.unwrap(), head);
     assert_eq!(store.departments.list(None, 10).await.unwrap(), [found]);
     drop_database(store).await;

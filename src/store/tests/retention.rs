@@ -1,6 +1,7 @@
 //! Condemned names, holds and drops.
 
-use super::{NOW, backup, department, drop_database, leader, store};
+use super::{NOW, backup, department, drop_database, leader, record, store};
+use crate::domain::audit::AuditAction;
 use crate::domain::backup::{BackupContent, BackupState, Base, Wish};
 use crate::domain::cause::Cause;
 use crate::domain::clock::Timestamp;
@@ -106,15 +107,24 @@ async fn a_held_backup_is_not_dropped_and_a_dropped_one_is_owed_to_every_target(
     let leadership = leader(&store, 1).await;
     let id = running(&store, &leadership).await;
     let wish = Wish { by: "ada".to_owned(), at: NOW };
-    assert!(matches!(store.kept.hold(&id, &wish, &targets()).await, Err(StoreError::Stale)), "it is not complete");
+    assert!(
+        matches!(
+            store.kept.hold(&id, &wish, &targets(), &record(AuditAction::HoldBackup)).await,
+            Err(StoreError::Stale)
+        ),
+        "it is not complete"
+    );
     store.backups.complete(&leadership, &id, &made("x.snap"), NOW).await.unwrap();
-    store.kept.hold(&id, &wish, &targets()).await.unwrap();
-    assert!(matches!(store.kept.request_delete(&id, &wish).await, Err(StoreError::Stale)));
+    store.kept.hold(&id, &wish, &targets(), &record(AuditAction::HoldBackup)).await.unwrap();
+    assert!(matches!(
+        store.kept.request_delete(&id, &wish, &record(AuditAction::DeleteBackup)).await,
+        Err(StoreError::Stale)
+    ));
     let dropped = [(id.clone(), Cause::new("retention", "x"))];
     store.kept.drop(&leadership, &dropped, &targets(), NOW).await.unwrap();
     let held = store.backups.get(&id).await.unwrap().unwrap();
     assert_eq!((held.state, held.held.is_some(), held.word()), (BackupState::Complete, true, 2));
-    store.kept.release(&id, &targets()).await.unwrap();
+    store.kept.release(&id, &targets(), &record(AuditAction::ReleaseBackup)).await.unwrap();
     store.kept.drop(&leadership, &dropped, &targets(), NOW).await.unwrap();
     let gone = store.backups.get(&id).await.unwrap().unwrap();
     assert_eq!((gone.state, gone.word()), (BackupState::Deleted, 4));

@@ -19,6 +19,7 @@ pub(crate) mod replica;
 pub(crate) mod restoring;
 pub(crate) mod settings;
 pub(crate) mod stack;
+pub(crate) mod tokens;
 pub(crate) mod vault;
 
 use std::time::{Duration, Instant};
