@@ -11,6 +11,7 @@ pub mod extract;
 pub mod health;
 pub mod import;
 pub mod jobs;
+mod limits;
 mod listener;
 pub mod middleware;
 pub mod pages;
@@ -77,6 +78,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(import::import_users))
         .routes(routes!(users::get_user, users::update_user, users::delete_user))
         .routes(routes!(users::history::list_versions))
+        .routes(routes!(users::verify::verify_password))
         .routes(routes!(departments::list_departments))
         .routes(routes!(departments::get_department, departments::put::put_department, departments::delete_department))
         .routes(routes!(departments::list_followers))
@@ -107,11 +109,13 @@ fn table() -> OpenApiRouter<App> {
 /// The service: every route, the document, and the edge around them.
 pub fn router(app: App) -> axum::Router {
     let edge = Arc::new(middleware::Edge::new(&app.replica, app.config.http.request_timeout));
+    let attempts = users::verify::Attempts::new(&app.config.limits);
     let (routes, _) = table().split_for_parts();
     routes
         .merge(docs::routes(openapi_json()))
         .layer(axum::Extension(departments::Known::default()))
         .layer(axum::Extension(backups::verify::Running::default()))
+        .layer(axum::Extension(attempts))
         .layer(axum::Extension(events::Hub::default()))
         .layer(axum::Extension(health::Readiness::default()))
         .layer(axum::middleware::from_fn_with_state(edge, middleware::edge))

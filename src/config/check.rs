@@ -46,6 +46,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let mut findings = Findings::default();
     replica(config, &mut findings);
     http(config, &mut findings);
+    limits(config, &mut findings);
     mongodb(config, &mut findings);
     zookeeper(config, &mut findings);
     targets(config, &mut findings);
@@ -104,6 +105,15 @@ fn http(config: &Config, findings: &mut Findings) {
     findings.need(memory, "http.argon2.memory_kib", "outside 8192 to 1048576", "Use 19456, or more.");
     let passes = (1..=16).contains(&argon2.iterations);
     findings.need(passes, "http.argon2.iterations", "outside 1 to 16", "Use 2.");
+}
+
+fn limits(config: &Config, findings: &mut Findings) {
+    let limits = &config.limits;
+    for (name, rate) in [("verify_user", limits.verify_user), ("verify_caller", limits.verify_caller)] {
+        let both = (rate.burst == 0) == (rate.per_minute == 0);
+        let problem = "burst or per_minute is 0 and the other is not";
+        findings.need(both, &format!("limits.{name}"), problem, "Use 0 for both to have no limit.");
+    }
 }
 
 fn mongodb(config: &Config, findings: &mut Findings) {

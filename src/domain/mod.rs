@@ -18,6 +18,7 @@ pub mod history;
 pub mod ids;
 pub mod plan;
 pub mod range;
+pub mod rate;
 pub mod renames;
 pub mod restore;
 pub mod retention;

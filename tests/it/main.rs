@@ -63,3 +63,4 @@ mod users;
 mod vault;
 mod vault_damage;
 mod verify;
+mod verify_password;

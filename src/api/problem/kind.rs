@@ -31,6 +31,8 @@ pub enum Kind {
     Unprocessable,
     /// `If-Match` is needed.
     PreconditionRequired,
+    /// The client asks for too much.
+    TooMany,
     /// A defect of the service.
     Internal,
     /// Something that the service needs does not answer.
@@ -62,6 +64,7 @@ impl Kind {
             Self::PreconditionRequired => {
                 (StatusCode::PRECONDITION_REQUIRED, "precondition_required", "If-Match is needed")
             }
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too much was asked for"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service failed"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment"),
         }
@@ -81,6 +84,7 @@ impl Kind {
             431 => Self::HeadersTooLarge,
             415 => Self::UnsupportedMediaType,
             422 => Self::Unprocessable,
+            429 => Self::TooMany,
             503 => Self::Unavailable,
             400..=499 => Self::Invalid,
             _ => Self::Internal,

@@ -5,6 +5,7 @@
 mod credential;
 pub mod history;
 mod past;
+pub mod verify;
 pub mod wire;
 
 use axum::Extension;

@@ -1,0 +1,7 @@
+//! What keeps one client, or all of them together, from asking for more than a replica can do.
+//!
+//! Rule: every limit is counted in the memory of one replica, and that memory is bounded whatever is sent.
+
+mod meter;
+
+pub(super) use meter::Meter;
