@@ -9,6 +9,7 @@ mod docs;
 pub mod events;
 pub mod extract;
 pub mod health;
+mod idempotency;
 pub mod import;
 pub mod jobs;
 mod limits;
@@ -19,6 +20,7 @@ pub mod passwords;
 pub mod past;
 pub mod problem;
 pub mod restores;
+mod server;
 pub mod sync;
 pub mod users;
 pub mod wire;
@@ -108,23 +110,27 @@ fn table() -> OpenApiRouter<App> {
 
 /// The service: every route, the document, and the edge around them.
 pub fn router(app: App) -> axum::Router {
-    let edge = Arc::new(middleware::Edge::new(&app.replica, app.config.http.request_timeout));
+    let edge =
+        Arc::new(middleware::Edge::new(&app.replica, app.config.http.request_timeout, app.config.limits.body_timeout));
     let attempts = users::verify::Attempts::new(&app.config.limits);
+    let gate = Arc::new(limits::Gate::new(&app.config.limits));
     let (routes, _) = table().split_for_parts();
     routes
         .merge(docs::routes(openapi_json()))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), idempotency::keep))
         .layer(axum::Extension(departments::Known::default()))
         .layer(axum::Extension(backups::verify::Running::default()))
         .layer(axum::Extension(attempts))
         .layer(axum::Extension(events::Hub::default()))
         .layer(axum::Extension(health::Readiness::default()))
+        .layer(axum::middleware::from_fn_with_state(gate, limits::shed))
         .layer(axum::middleware::from_fn_with_state(edge, middleware::edge))
         .with_state(app)
 }
 
 /// The OpenAPI document of the routes above.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    table().into_openapi()
+    idempotency::documented(table().into_openapi())
 }
 
 /// The OpenAPI document as it is committed: indented, with a newline at its end.
@@ -140,6 +146,6 @@ pub fn openapi_json() -> String {
 /// When the listener fails.
 pub async fn serve(app: App, listener: tokio::net::TcpListener) -> std::io::Result<()> {
     let stop = app.shutdown.token.clone();
-    let door = listener::Door::new(listener, &app.replica);
-    axum::serve(door, router(app)).with_graceful_shutdown(stop.cancelled_owned()).await
+    let (replica, config) = (app.replica.clone(), Arc::clone(&app.config));
+    server::serve(listener, router(app), &replica, &config.limits, stop).await
 }

@@ -172,6 +172,10 @@ fn a_limit_is_given_whole_or_not_at_all() {
     let folder = Folder::new();
     let error = folder.refusal(&["limits.verify_user.burst=0", "limits.verify_user.per_minute=5"]);
     assert!(error.contains("limits.verify_user: "), "{error}");
+    let error = folder.refusal(&["limits.in_flight=0", "limits.header_timeout=10ms", "limits.requests.burst=1"]);
+    for key in ["limits.in_flight: ", "limits.header_timeout: ", "limits.requests: "] {
+        assert!(error.contains(key), "{key} is missing in:\n{error}");
+    }
     let none = ["limits.verify_user.burst=0", "limits.verify_user.per_minute=0"];
     assert_eq!(folder.load(&[], &none).unwrap().limits.verify_user.burst, 0);
 }

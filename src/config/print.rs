@@ -81,8 +81,21 @@ fn print_http(http: &HttpConfig, toml: &mut Toml) {
 }
 
 fn print_limits(limits: &LimitsConfig, toml: &mut Toml) {
-    let LimitsConfig { verify_user, verify_caller } = limits;
-    for (name, rate) in [("verify_user", verify_user), ("verify_caller", verify_caller)] {
+    let LimitsConfig {
+        in_flight,
+        waiting,
+        connections,
+        header_timeout,
+        body_timeout,
+        write_timeout,
+        requests,
+        verify_user,
+        verify_caller,
+    } = limits;
+    toml.table("[limits]").line("in_flight", in_flight).line("waiting", waiting).line("connections", connections);
+    toml.duration("header_timeout", *header_timeout).duration("body_timeout", *body_timeout);
+    toml.duration("write_timeout", *write_timeout);
+    for (name, rate) in [("requests", requests), ("verify_user", verify_user), ("verify_caller", verify_caller)] {
         let RateConfig { burst, per_minute } = rate;
         toml.table(&format!("[limits.{name}]")).line("burst", burst).line("per_minute", per_minute);
     }

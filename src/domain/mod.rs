@@ -15,6 +15,7 @@ pub mod divergence;
 pub mod drift;
 pub mod epoch;
 pub mod history;
+pub mod idempotency;
 pub mod ids;
 pub mod plan;
 pub mod range;

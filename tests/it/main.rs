@@ -24,12 +24,14 @@ mod fuzz;
 #[expect(dead_code, reason = "the harness offers more than the tests of today need")]
 mod harness;
 mod hashing;
+mod idempotency;
 mod jobs;
 mod journal;
 mod journal_damage;
 mod journal_faults;
 mod kills;
 mod lifetimes;
+mod limits;
 mod model;
 mod openapi;
 mod outages;

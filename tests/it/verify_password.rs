@@ -19,7 +19,7 @@ const FOREIGN: [(&str, &str); 6] = [
     ("sha256", "$pbkdf2-sha256$i=1000,l=32$c29tZXNhbHQxMjM0NTY3OA$5rLk1DOPpR3gVlTT0jhzhZW5kKSyrMwtQEygB2hmxis"),
     (
         "sha512",
-        "$pbkdf2-sha512$i=1000$c29tZXNhbHQxMjM0NTY3OA$sWps1llwgbWXpLF38mZM6tcxgFkocPltUMVyBEGrSPfheU7eCsUOWcMZKKXmOK\
+        "$pbkdf2-sha512$i=1000$c29tZXNhbHQxMjM0NTY3OA$sWps1llwgbWXpLF38mZM6tcxgFkocPltUMVyBEGrSPfheU7eCsUOWcMZKKXmKO\
          ibitmvh5s5vvS80Lwu41zzQg",
     ),
 ];

@@ -3,5 +3,7 @@
 //! Rule: every limit is counted in the memory of one replica, and that memory is bounded whatever is sent.
 
 mod meter;
+mod shed;
 
 pub(super) use meter::Meter;
+pub(super) use shed::{Gate, shed};

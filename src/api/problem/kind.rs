@@ -19,6 +19,8 @@ pub enum Kind {
     Conflict,
     /// A precondition no longer holds.
     Stale,
+    /// The body is too slow in coming.
+    TooSlow,
     /// The body is too large.
     TooLarge,
     /// The body's media type is not supported.
@@ -52,6 +54,7 @@ impl Kind {
             }
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "The present state refuses this"),
             Self::Stale => (StatusCode::PRECONDITION_FAILED, "stale", "The precondition does not hold"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too_slow", "The request is too slow in coming"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large"),
             Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri_too_long", "The address is too long"),
             Self::HeadersTooLarge => {
@@ -77,6 +80,7 @@ impl Kind {
             403 => Self::Forbidden,
             404 => Self::NotFound,
             405 => Self::MethodNotAllowed,
+            408 => Self::TooSlow,
             409 => Self::Conflict,
             412 => Self::Stale,
             413 => Self::TooLarge,
