@@ -170,18 +170,18 @@ fn exchange(refused: &[u8], replica: &ReplicaId) -> Option<Exchanged> {
         _ => "This is no HTTP request that can be read.",
     };
     let problem = Problem::new(Kind::of_status(status), detail);
-    let bytes = with_body(head, problem, replica);
+    let bytes = with_body(head, &problem, replica);
     Some(Exchanged { bytes, sent: 0, stands_for: refused.len() })
 }
 
 /// The answer to a connection that is not served.
-pub(super) fn refusal(problem: Problem, replica: &ReplicaId) -> Vec<u8> {
+pub(super) fn refusal(problem: &Problem, replica: &ReplicaId) -> Vec<u8> {
     let head = format!("HTTP/1.1 {}\r\nconnection: close\r\nretry-after: 1{NO_BODY}", problem.status());
     with_body(&head, problem, replica)
 }
 
 /// A head without a body, with the problem as its body.
-fn with_body(head: &str, problem: Problem, replica: &ReplicaId) -> Vec<u8> {
+fn with_body(head: &str, problem: &Problem, replica: &ReplicaId) -> Vec<u8> {
     let id = fresh_request_id();
     tracing::debug!(request.id = %id, status = problem.status().as_u16(), "refused before it could be read");
     let body = problem.to_json(Some(RequestName { id: id.clone(), path: String::new() }));

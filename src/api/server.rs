@@ -47,7 +47,7 @@ pub(super) async fn serve(
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
             // Not waited for: whoever does not read some hundred bytes at once does not need them.
             let full = Problem::unavailable("There are too many connections.").code("too_many_connections");
-            let _ = tokio::time::timeout(REFUSE_WITHIN, connection.write_all(&refusal(full, replica))).await;
+            let _ = tokio::time::timeout(REFUSE_WITHIN, connection.write_all(&refusal(&full, replica))).await;
             continue;
         };
         let served = serve_one(http.clone(), connection, router.clone(), stop.clone());

@@ -25,7 +25,10 @@ impl Rate {
     pub fn take(self, full_at: Duration, now: Duration) -> Result<Duration, Duration> {
         let after = full_at.max(now) + self.every;
         let empty_at = now + self.every * self.burst;
-        if after > empty_at { Err(after - empty_at) } else { Ok(after) }
+        match after.saturating_sub(empty_at) {
+            Duration::ZERO => Ok(after),
+            wait => Err(wait),
+        }
     }
 
     /// Puts one back.

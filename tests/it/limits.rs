@@ -105,6 +105,7 @@ async fn a_connection_that_never_ends_its_headers_is_cut() {
     let (mut reads, mut writes) = trickling.split();
     let trickle = async {
         while writes.write_all(b"x: y\r\n").await.is_ok() {
+            // Nothing is waited for: this is how slow the client is.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
@@ -139,7 +140,7 @@ async fn a_body_that_does_not_come_is_answered_with_408_and_the_connection_is_cl
 
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answers_is_cut() {
-    let stack = stack("write_timeout = \"1s\"").await;
+    let stack = stack("write_timeout = \"1s\"\n[telemetry]\nlevel = \"info,rollkeeper=debug\"").await;
     stack.create_users("default", 1000).await;
     let mut deaf = connect(&stack).await;
     let request = format!("GET /users?limit=1000 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n", stack.token);

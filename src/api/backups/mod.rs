@@ -51,13 +51,12 @@ pub(super) async fn start_backup(
     require(&caller, Scope::BackupsWrite, &department, "department")?;
     let id: BackupId = effect.id(&app.clock).into();
     let before = if effect.is_repeated() { app.store.backups.get(&id).await? } else { None };
-    let backup = match before {
-        Some(backup) => backup,
-        None => {
-            known.require(&app, &department).await?;
-            let wish = Backup::queued(id.clone(), department, BackupKind::OnDemand, app.clock.now());
-            record(&app, Backup { requested_by: Some(caller.name), ..wish }).await?
-        }
+    let backup = if let Some(backup) = before {
+        backup
+    } else {
+        known.require(&app, &department).await?;
+        let wish = Backup::queued(id.clone(), department, BackupKind::OnDemand, app.clock.now());
+        record(&app, Backup { requested_by: Some(caller.name), ..wish }).await?
     };
     let wait = preferred_wait(&headers);
     let backup = wait_for(&app, backup, wait, |backup| backup.state.is_final(), || read(&app, &id)).await?;

@@ -147,7 +147,7 @@ pub async fn read_body(mut body: Body) -> Result<Vec<u8>, Problem> {
 
 /// What is to be said of a body that did not come to its end.
 fn broken(error: axum::Error) -> Problem {
-    if error.source().is_some_and(|source| source.is::<TooSlow>()) {
+    if std::iter::successors(error.source(), |&error| error.source()).any(<dyn Error + 'static>::is::<TooSlow>) {
         let detail = "Nothing came of the body for too long. Send the request again.";
         return Problem::new(Kind::TooSlow, detail).code("body_too_slow");
     }

@@ -56,7 +56,7 @@ fn malformed() -> Problem {
 pub(super) fn request(secret: &[u8; 32], key: &str, parts: &Parts, body: &[u8]) -> KeyedRequest {
     let secret = blake3::derive_key("rollkeeper 2026-11 idempotency keys", secret);
     // The token stands for the caller: whoever has another one has other keys.
-    let caller = parts.headers.get(header::AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
+    let caller = parts.headers.get(header::AUTHORIZATION).map(axum::http::HeaderValue::as_bytes).unwrap_or_default();
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
     KeyedRequest {
         name: hashed(&secret, &[caller, key.as_bytes()]),

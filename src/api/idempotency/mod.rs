@@ -95,7 +95,7 @@ fn unsupported(detail: &str) -> Problem {
 
 /// Runs the handler, holds the request meanwhile, and keeps a final answer.
 async fn carry_out(app: &App, hold: Hold, request: Request, next: Next) -> Response {
-    let held = Held { app: app.clone(), hold: Some(hold.clone()) };
+    let unanswered = Held { app: app.clone(), hold: Some(hold.clone()) };
     let response = tokio::select! {
         response = next.run(request) => response,
         never = renewed(app, &hold) => match never {},
@@ -111,7 +111,7 @@ async fn carry_out(app: &App, hold: Hold, request: Request, next: Next) -> Respo
     let headers = parts.headers.iter().filter(|(name, _)| *name != header::CONTENT_LENGTH).filter_map(text).collect();
     let answer = Answer { status: parts.status.as_u16(), headers, body: body.to_vec() };
     match app.store.idempotency.finish(&hold, &answer).await {
-        Ok(()) => held.done(),
+        Ok(()) => unanswered.done(),
         // The effect is there all the same, and who repeats the request finds it.
         Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "an answer was not kept for its key"),
     }

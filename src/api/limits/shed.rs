@@ -45,11 +45,10 @@ pub(in crate::api) async fn shed(State(gate): State<Arc<Gate>>, request: Request
         return next.run(request).await;
     }
     // Whoever has no token learns that from the handler, which costs next to nothing.
-    if let Some(token) = request.headers().get(header::AUTHORIZATION).and_then(|token| token.to_str().ok()) {
-        if let Err(wait) = gate.requests.take(token) {
-            let detail = "The token is used more often than this replica allows (limits.requests).";
-            return Problem::too_many(detail, wait).code("rate_limited").into_response();
-        }
+    let token = request.headers().get(header::AUTHORIZATION).and_then(|token| token.to_str().ok());
+    if let Some(Err(wait)) = token.map(|token| gate.requests.take(token)) {
+        let detail = "The token is used more often than this replica allows (limits.requests).";
+        return Problem::too_many(detail, wait).code("rate_limited").into_response();
     }
     let waits = path.ends_with("/sync") || path.ends_with("/verify") || preferred_wait(request.headers()).is_some();
     let room = if waits { &gate.waiting } else { &gate.in_flight };

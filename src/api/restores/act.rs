@@ -39,8 +39,8 @@ pub(in crate::api) async fn apply_restore(
         let detail = "Send the plan's ETag in If-Match; GET the restore shows it.";
         return Err(Problem::new(Kind::PreconditionRequired, detail));
     };
-    let is_the_plan = |plan: &&Plan| guard.check(&plan.hash).is_ok();
-    if effect.is_repeated() && restore.apply && restore.plan.as_ref().filter(is_the_plan).is_some() {
+    let is_the_plan = |plan: &Plan| guard.check(&plan.hash).is_ok();
+    if effect.is_repeated() && restore.apply && restore.plan.as_ref().is_some_and(is_the_plan) {
         return answer(&app, restore, &headers).await;
     }
     let Some(plan) = restore.plan.as_ref().filter(|_| restore.state == RestoreState::Planned) else {

@@ -66,10 +66,10 @@ pub(super) async fn create_user(
     require(&caller, Scope::UsersWrite, &department, "department")?;
     let own_id = id.is_some();
     let id = id.unwrap_or_else(|| effect.id(&app.clock).into());
-    if effect.is_repeated() {
-        if let Some(user) = made_before(&app, &effect, &id, own_id).await? {
-            return Ok(created(&user));
-        }
+    if effect.is_repeated()
+        && let Some(user) = made_before(&app, &effect, &id, own_id).await?
+    {
+        return Ok(created(&user));
     }
     known.require(&app, &department).await?;
 
