@@ -213,3 +213,48 @@ async fn a_replica_that_dies_between_effect_and_answer_leaves_one_user_one_backu
     }
     assert_eq!(effects(&stack).await, (2, 1, 1));
 }
+
+/// Leaves every record as a replica does that dies after the effect: carried out by somebody who is gone, without an answer.
+async fn forget_the_answers(stack: &Stack) {
+    let records = stack.database().await.collection::<Document>("idempotency");
+    let gone = doc! { "state": "running", "holder": "gone", "lease_until": mongodb::bson::DateTime::from_millis(0) };
+    let update = doc! { "$set": gone, "$unset": { "answer": "" } };
+    records.update_many(doc! {}, update).await.expect("write past the service");
+}
+
+#[tokio::test]
+async fn apply_undo_cancel_hold_and_sync_find_what_they_did_when_they_are_carried_out_again() {
+    let stack = Stack::start(Settings::default()).await;
+    let client = stack.client();
+    stack.create_users("default", 3).await;
+    let backup = stack.backup("default").await;
+    client.delete("/users/default-00001").await.expect(204);
+    let body = json!({ "from": { "backup_id": backup["id"] } });
+    let plan = async || {
+        let headers = [("content-type", "application/json"), ("prefer", "wait=30")];
+        client.send(Method::POST, "/restores", &headers, Some(body.to_string())).await.expect(200)
+    };
+    // The same request twice, with no answer kept of the first time.
+    let twice = async |path: String, tag: &str, status: u16| {
+        let headers = [("idempotency-key", path.as_str()), ("if-match", tag)];
+        let headers = &headers[..if tag.is_empty() { 1 } else { 2 }];
+        let first = client.send(Method::POST, &path, headers, None).await.expect(status);
+        if status == 202 {
+            let ended = if path.ends_with("/cancel") { "cancelled" } else { "complete" };
+            stack.ended(first.header("location"), ended).await;
+        }
+        forget_the_answers(&stack).await;
+        let second = client.send(Method::POST, &path, headers, None).await.expect(status);
+        assert_eq!((second.header("location"), second.header("idempotency-replayed")), (first.header("location"), ""));
+        first.header("location").to_owned()
+    };
+    let planned = plan().await;
+    let restore = planned.header("location").to_owned();
+    twice(format!("{restore}/apply"), planned.header("etag"), 202).await;
+    twice(format!("{restore}/undo"), "", 202).await;
+    twice(format!("{}/cancel", plan().await.header("location")), "", 202).await;
+    twice("/departments/default/sync".to_owned(), "", 200).await;
+    twice(format!("/backups/{}/hold", backup["id"].as_str().expect("have an id")), "", 200).await;
+    assert_eq!(documents(&stack, "restores", doc! {}).await.len(), 3, "two plans and one undo");
+    assert_eq!(stack.records("default").await.len(), 2, "the restore was taken back once");
+}
