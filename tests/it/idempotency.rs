@@ -131,7 +131,8 @@ async fn whoever_comes_again_too_early_is_told_so_and_a_client_that_left_finds_i
     fail(&stack, doc! { "times": 1 }, "users", slow).await;
     let body = json!({ "name": "Ada", "password_hash": BCRYPT });
     let (client, sent) = (stack.replicas[0].client.clone(), body.clone());
-    let first = tokio::spawn(async move { post(&client, "/users", "key", &sent).await });
+    let mut first = tokio::task::JoinSet::new();
+    first.spawn(async move { post(&client, "/users", "key", &sent).await });
     eventually("the first is being carried out", SOON, async || {
         (documents(&stack, "idempotency", doc! { "state": "running" }).await.len() == 1).then_some(())
     })
@@ -139,7 +140,7 @@ async fn whoever_comes_again_too_early_is_told_so_and_a_client_that_left_finds_i
     let second = post(&stack.replicas[1].client, "/users", "key", &body).await;
     second.expect_problem(409, "idempotency_key_in_use");
     // The client goes away; what it asked for is on its way to MongoDB.
-    first.abort();
+    first.abort_all();
     let answer = post_until_carried_out(&stack.replicas[1].client, "/users", "key", &body).await.expect(201);
     let users = eventually("the user is there", SOON, async || {
         Some(stack.records("default").await).filter(|users| !users.is_empty())
