@@ -1,4 +1,4 @@
-//! Connections on which also the requests that nobody can read are answered as problems.
+//! Connections on which also the requests that nobody can read are answered as problems, and whose clients read the answers.
 //!
 //! hyper answers what it cannot parse by itself: a status, and an empty body. Nothing but such an answer leaves without
 //! `X-Served-By`; it is known by that, and exchanged on its way out.
@@ -8,11 +8,13 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Sleep;
 
 use super::middleware::{RequestName, X_REQUEST_ID, X_SERVED_BY, fresh_request_id};
 use super::problem::{Kind, PROBLEM_JSON, Problem};
@@ -26,11 +28,12 @@ const NO_BODY: &str = "\r\ncontent-length: 0";
 pub(super) struct Door {
     listener: TcpListener,
     replica: Arc<ReplicaId>,
+    write_timeout: Duration,
 }
 
 impl Door {
-    pub(super) fn new(listener: TcpListener, replica: &ReplicaId) -> Self {
-        Self { listener, replica: Arc::new(replica.clone()) }
+    pub(super) fn new(listener: TcpListener, replica: &ReplicaId, write_timeout: Duration) -> Self {
+        Self { listener, replica: Arc::new(replica.clone()), write_timeout }
     }
 }
 
@@ -40,7 +43,9 @@ impl Listener for Door {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, replica: Arc::clone(&self.replica), exchanged: None }, address)
+        let replica = Arc::clone(&self.replica);
+        let patience = Patience { limit: self.write_timeout, over: None };
+        (Connection { stream, replica, exchanged: None, patience }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -54,6 +59,29 @@ pub(super) struct Connection {
     stream: TcpStream,
     replica: Arc<ReplicaId>,
     exchanged: Option<Exchanged>,
+    patience: Patience,
+}
+
+/// How long a client may leave an answer where it is.
+#[derive(Debug)]
+struct Patience {
+    limit: Duration,
+    over: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    /// Gives a result on; one that is long in coming is an error.
+    fn bound<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.over = None;
+            return polled;
+        }
+        let over = self.over.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
+        match over.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 /// An answer that goes out instead of another.
@@ -71,9 +99,9 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { stream, replica, exchanged } = &mut *self;
+impl Connection {
+    fn poll_exchanged(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { stream, replica, exchanged, .. } = self;
         if exchanged.is_none() {
             *exchanged = exchange(bytes, replica);
         }
@@ -89,6 +117,13 @@ impl AsyncWrite for Connection {
         *exchanged = None;
         Poll::Ready(Ok(stands_for))
     }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.poll_exchanged(cx, bytes);
+        self.patience.bound(cx, written)
+    }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
@@ -98,7 +133,10 @@ impl AsyncWrite for Connection {
         let first = slices.iter().find(|slice| !slice.is_empty());
         match first {
             Some(first) if self.exchanged.is_some() || refused_by_hyper(first).is_some() => self.poll_write(cx, first),
-            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+            _ => {
+                let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+                self.patience.bound(cx, written)
+            }
         }
     }
 
@@ -124,25 +162,37 @@ fn refused_by_hyper(bytes: &[u8]) -> Option<(StatusCode, &str)> {
     bare.then_some((status, head))
 }
 
-fn exchange(bytes: &[u8], replica: &ReplicaId) -> Option<Exchanged> {
-    let (status, head) = refused_by_hyper(bytes)?;
+fn exchange(refused: &[u8], replica: &ReplicaId) -> Option<Exchanged> {
+    let (status, head) = refused_by_hyper(refused)?;
     let detail = match status.as_u16() {
         414 => "The address is too long; it is at most 64 KiB.",
         431 => "There are more than 100 headers, or they are longer than the service reads.",
         _ => "This is no HTTP request that can be read.",
     };
     let problem = Problem::new(Kind::of_status(status), detail);
+    let bytes = with_body(head, &problem, replica);
+    Some(Exchanged { bytes, sent: 0, stands_for: refused.len() })
+}
+
+/// The answer to a connection that is not served.
+pub(super) fn refusal(problem: &Problem, replica: &ReplicaId) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {}\r\nconnection: close\r\nretry-after: 1{NO_BODY}", problem.status());
+    with_body(&head, problem, replica)
+}
+
+/// A head without a body, with the problem as its body.
+fn with_body(head: &str, problem: &Problem, replica: &ReplicaId) -> Vec<u8> {
     let id = fresh_request_id();
-    tracing::debug!(request.id = %id, status = status.as_u16(), "refused before it could be read");
+    tracing::debug!(request.id = %id, status = problem.status().as_u16(), "refused before it could be read");
     let body = problem.to_json(Some(RequestName { id: id.clone(), path: String::new() }));
     let headers = format!(
         "\r\ncontent-type: {PROBLEM_JSON}\r\n{X_SERVED_BY}: {replica}\r\n{X_REQUEST_ID}: {id}\r\ncontent-length: {}",
         body.len()
     );
-    let mut exchanged = head.replacen(NO_BODY, &headers, 1).into_bytes();
-    exchanged.extend_from_slice(b"\r\n\r\n");
-    exchanged.extend_from_slice(&body);
-    Some(Exchanged { bytes: exchanged, sent: 0, stands_for: bytes.len() })
+    let mut bytes = head.replacen(NO_BODY, &headers, 1).into_bytes();
+    bytes.extend_from_slice(b"\r\n\r\n");
+    bytes.extend_from_slice(&body);
+    bytes
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 /// Longest request id that is taken over from a client.
 const REQUEST_ID_MAX: usize = 128;
+/// How many times longer an import may pause than any other body.
+const IMPORT_PAUSE: u32 = 15;
 
 tokio::task_local! {
     static REQUEST: RequestName;
@@ -47,14 +49,22 @@ pub fn current_request() -> Option<RequestName> {
 pub struct Edge {
     served_by: HeaderValue,
     request_timeout: Duration,
+    body_timeout: Duration,
 }
 
 impl Edge {
-    /// For a replica, with the longest time that a request may take.
-    pub fn new(replica: &ReplicaId, request_timeout: Duration) -> Self {
+    /// For a replica, with the longest time that a request, and the next piece of its body, may take.
+    pub fn new(replica: &ReplicaId, request_timeout: Duration, body_timeout: Duration) -> Self {
         // Labels are ASCII, so this cannot fail; a fallback is kinder than a panic at the start.
         let served_by = HeaderValue::from_str(replica.as_str()).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { served_by, request_timeout }
+        Self { served_by, request_timeout, body_timeout }
+    }
+}
+
+impl Edge {
+    /// How long the next piece of a body may take: an import may pause while its records are being made.
+    fn patience(&self, path: &str) -> Duration {
+        if path == "/users/import" { self.body_timeout * IMPORT_PAUSE } else { self.body_timeout }
     }
 }
 
@@ -63,7 +73,7 @@ pub async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -
     let id = request_id(&request);
     let name = RequestName { id: id.clone(), path: request.uri().path().to_owned() };
     let span = tracing::info_span!("request", request.id = %id, method = %request.method(), path = %name.path);
-    let (request, rest) = Rest::of(request);
+    let (request, rest) = Rest::of(request, edge.patience(&name.path));
     let limit = edge.request_timeout + super::jobs::preferred_wait(request.headers()).unwrap_or_default();
 
     let guarded = async {
@@ -151,7 +161,7 @@ mod tests {
     use tower::ServiceExt;
 
     async fn ask(method: &str, path: &str) -> Response {
-        let edge_state = Arc::new(Edge::new(&"r1".parse().unwrap(), Duration::from_millis(50)));
+        let edge_state = Arc::new(Edge::new(&"r1".parse().unwrap(), Duration::from_millis(50), Duration::from_secs(1)));
         let router: Router = Router::new()
             .route("/fine", get(|| async { "fine" }))
             .route("/panic", get(|| async { panic!("secret plan") as &str }))

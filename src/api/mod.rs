@@ -11,8 +11,10 @@ mod docs;
 pub mod events;
 pub mod extract;
 pub mod health;
+mod idempotency;
 pub mod import;
 pub mod jobs;
+mod limits;
 mod listener;
 pub mod middleware;
 pub mod pages;
@@ -21,6 +23,7 @@ pub mod past;
 pub mod problem;
 pub mod restores;
 mod scopes;
+mod server;
 pub mod sync;
 pub mod tokens;
 pub mod users;
@@ -31,6 +34,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -83,6 +87,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(import::import_users))
         .routes(routes!(users::get_user, users::update_user, users::delete_user))
         .routes(routes!(users::history::list_versions))
+        .routes(routes!(users::verify::verify_password))
         .routes(routes!(departments::list_departments))
         .routes(routes!(departments::get_department, departments::put::put_department, departments::delete_department))
         .routes(routes!(departments::list_followers))
@@ -115,14 +120,20 @@ fn table() -> OpenApiRouter<App> {
 
 /// The service: every route, the document, and the edge around them.
 pub fn router(app: App) -> axum::Router {
-    let edge = Arc::new(middleware::Edge::new(&app.replica, app.config.http.request_timeout));
+    let edge =
+        Arc::new(middleware::Edge::new(&app.replica, app.config.http.request_timeout, app.config.limits.body_timeout));
+    let attempts = users::verify::Attempts::new(&app.config.limits);
+    let gate = Arc::new(limits::Gate::new(&app.config.limits));
     let (routes, _) = table().split_for_parts();
     routes
         .merge(docs::routes(openapi_json()))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), idempotency::keep))
         .layer(axum::Extension(departments::Known::default()))
         .layer(axum::Extension(backups::verify::Running::default()))
+        .layer(axum::Extension(attempts))
         .layer(axum::Extension(events::Hub::default()))
         .layer(axum::Extension(health::Readiness::default()))
+        .layer(axum::middleware::from_fn_with_state(gate, limits::shed))
         .layer(axum::middleware::from_fn_with_state(edge, middleware::edge))
         .layer(axum::middleware::from_fn_with_state(app.shutdown.token.clone(), closing::mark))
         .with_state(app)
@@ -130,7 +141,7 @@ pub fn router(app: App) -> axum::Router {
 
 /// The OpenAPI document of the routes above.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    table().into_openapi()
+    idempotency::documented(table().into_openapi())
 }
 
 /// The OpenAPI document as it is committed: indented, with a newline at its end.
@@ -145,7 +156,12 @@ pub fn openapi_json() -> String {
 /// # Errors
 /// When the listener fails.
 pub async fn serve(app: App, listener: tokio::net::TcpListener) -> std::io::Result<()> {
-    let stop = closing::after_notice(app.shutdown.token.clone(), app.config.http.drain_notice);
-    let door = listener::Door::new(listener, &app.replica);
-    axum::serve(door, router(app)).with_graceful_shutdown(stop).await
+    let closing = CancellationToken::new();
+    let notice = closing::after_notice(app.shutdown.token.clone(), app.config.http.drain_notice);
+    let told = async {
+        notice.await;
+        closing.cancel();
+    };
+    let (replica, config) = (app.replica.clone(), Arc::clone(&app.config));
+    tokio::join!(server::serve(listener, router(app), &replica, &config.limits, closing.clone()), told).0
 }

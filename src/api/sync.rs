@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use super::auth::require;
 use super::departments::Known;
 use super::extract::Path;
-use super::jobs::{fresh_uuid, waiting_cause};
+use super::idempotency::Effect;
+use super::jobs::waiting_cause;
 use super::problem::{Problem, Problems};
 use super::wire::ExecutorView;
 use crate::app::App;
@@ -20,6 +21,7 @@ use crate::domain::divergence::Divergence;
 use crate::domain::history::JournalCopy;
 use crate::domain::ids::DepartmentName;
 use crate::domain::token::{Caller, Scope};
+use crate::store::StoreError;
 
 /// Longest wait for the leader.
 const WAIT_MAX: Duration = Duration::from_secs(15);
@@ -87,14 +89,19 @@ pub(super) async fn sync_department(
     Extension(known): Extension<Known>,
     caller: Caller,
     Path(department): Path<DepartmentName>,
+    effect: Effect,
 ) -> Result<axum::Json<ReceiptView>, Problem> {
     require(&caller, Scope::BackupsWrite, &department, "department")?;
     if !known.takes_users(&app, &department).await? {
         return Err(Problem::not_found("department"));
     }
-    let id = fresh_uuid(&app.clock).into();
+    let id = effect.id(&app.clock).into();
     let barrier = Barrier { id, department, requested_at: app.clock.now(), receipt: None };
-    app.store.barriers.insert(&barrier).await?;
+    match app.store.barriers.insert(&barrier).await {
+        // Another execution of the same request has put it there.
+        Ok(()) | Err(StoreError::Taken(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     let deadline = Instant::now() + WAIT_MAX;
     let mut pause = LOOK_FIRST;
     while Instant::now() < deadline {

@@ -46,6 +46,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let mut findings = Findings::default();
     replica(config, &mut findings);
     http(config, &mut findings);
+    limits(config, &mut findings);
     mongodb(config, &mut findings);
     zookeeper(config, &mut findings);
     targets(config, &mut findings);
@@ -108,6 +109,31 @@ fn http(config: &Config, findings: &mut Findings) {
     findings.need(memory, "http.argon2.memory_kib", "outside 8192 to 1048576", "Use 19456, or more.");
     let passes = (1..=16).contains(&argon2.iterations);
     findings.need(passes, "http.argon2.iterations", "outside 1 to 16", "Use 2.");
+}
+
+fn limits(config: &Config, findings: &mut Findings) {
+    let limits = &config.limits;
+    let counts = [("in_flight", limits.in_flight), ("waiting", limits.waiting), ("connections", limits.connections)];
+    for (name, count) in counts {
+        let good = (1..=1_000_000).contains(&count);
+        findings.need(good, &format!("limits.{name}"), "outside 1 to 1000000", "Leave it out for the default.");
+    }
+    let timeouts = [
+        ("header_timeout", limits.header_timeout),
+        ("body_timeout", limits.body_timeout),
+        ("write_timeout", limits.write_timeout),
+    ];
+    for (name, timeout) in timeouts {
+        let good = (Duration::from_secs(1)..=Duration::from_hours(1)).contains(&timeout);
+        findings.need(good, &format!("limits.{name}"), "outside 1s to 1h", "Leave it out for the default.");
+    }
+    let rates =
+        [("requests", limits.requests), ("verify_user", limits.verify_user), ("verify_caller", limits.verify_caller)];
+    for (name, rate) in rates {
+        let both = (rate.burst == 0) == (rate.per_minute == 0);
+        let problem = "burst or per_minute is 0 and the other is not";
+        findings.need(both, &format!("limits.{name}"), problem, "Use 0 for both to have no limit.");
+    }
 }
 
 fn mongodb(config: &Config, findings: &mut Findings) {

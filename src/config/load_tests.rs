@@ -181,6 +181,19 @@ fn audit_records_are_kept_for_400_days_unless_something_sensible_is_said() {
 }
 
 #[test]
+fn a_limit_is_given_whole_or_not_at_all() {
+    let folder = Folder::new();
+    let error = folder.refusal(&["limits.verify_user.burst=0", "limits.verify_user.per_minute=5"]);
+    assert!(error.contains("limits.verify_user: "), "{error}");
+    let error = folder.refusal(&["limits.in_flight=0", "limits.header_timeout=10ms", "limits.requests.burst=1"]);
+    for key in ["limits.in_flight: ", "limits.header_timeout: ", "limits.requests: "] {
+        assert!(error.contains(key), "{key} is missing in:\n{error}");
+    }
+    let none = ["limits.verify_user.burst=0", "limits.verify_user.per_minute=0"];
+    assert_eq!(folder.load(&[], &none).unwrap().limits.verify_user.burst, 0);
+}
+
+#[test]
 fn targets_need_names_of_their_own_places_of_their_own_and_known_schemes() {
     let error = Folder::new().refusal(&["targets.list=a=file:///x,a=file:///x/,b=ftp://host/x"]);
     for key in ["targets.list[1].name", "targets.list[1].url", "targets.list[2].url"] {

@@ -10,6 +10,7 @@ pub mod check;
 pub mod durations;
 pub mod http;
 pub mod keys;
+pub mod limits;
 pub mod load;
 pub mod mongodb;
 pub mod print;
@@ -37,6 +38,9 @@ pub struct Config {
     /// The HTTP server.
     #[serde(default)]
     pub http: http::HttpConfig,
+    /// How much clients may ask for.
+    #[serde(default)]
+    pub limits: limits::LimitsConfig,
     /// Where the users are.
     pub mongodb: self::mongodb::MongodbConfig,
     /// Where leaders are elected.

@@ -11,6 +11,7 @@ use super::auth::AuthConfig;
 use super::backup::{BackupConfig, RetentionConfig};
 use super::http::{Argon2Config, HttpConfig};
 use super::keys::KeysConfig;
+use super::limits::{LimitsConfig, RateConfig};
 use super::mongodb::MongodbConfig;
 use super::replica::ReplicaConfig;
 use super::restore::RestoreConfig;
@@ -24,10 +25,11 @@ const REDACTED: &str = "***";
 impl Config {
     /// The effective configuration as TOML, defaults included; secrets are `***`.
     pub fn to_redacted_toml(&self) -> String {
-        let Self { replica, http, mongodb, zookeeper, targets, keys, backup, restore, auth, telemetry } = self;
+        let Self { replica, http, limits, mongodb, zookeeper, targets, keys, backup, restore, auth, telemetry } = self;
         let mut toml = Toml::default();
         print_replica(replica, &mut toml);
         print_http(http, &mut toml);
+        print_limits(limits, &mut toml);
         print_mongodb(mongodb, &mut toml);
         print_zookeeper(zookeeper, &mut toml);
         print_targets(targets, &mut toml);
@@ -86,6 +88,27 @@ fn print_http(http: &HttpConfig, toml: &mut Toml) {
     let Argon2Config { memory_kib, iterations, parallelism } = argon2;
     toml.table("[http.argon2]").line("memory_kib", memory_kib).line("iterations", iterations);
     toml.line("parallelism", parallelism);
+}
+
+fn print_limits(limits: &LimitsConfig, toml: &mut Toml) {
+    let LimitsConfig {
+        in_flight,
+        waiting,
+        connections,
+        header_timeout,
+        body_timeout,
+        write_timeout,
+        requests,
+        verify_user,
+        verify_caller,
+    } = limits;
+    toml.table("[limits]").line("in_flight", in_flight).line("waiting", waiting).line("connections", connections);
+    toml.duration("header_timeout", *header_timeout).duration("body_timeout", *body_timeout);
+    toml.duration("write_timeout", *write_timeout);
+    for (name, rate) in [("requests", requests), ("verify_user", verify_user), ("verify_caller", verify_caller)] {
+        let RateConfig { burst, per_minute } = rate;
+        toml.table(&format!("[limits.{name}]")).line("burst", burst).line("per_minute", per_minute);
+    }
 }
 
 fn print_mongodb(mongodb: &MongodbConfig, toml: &mut Toml) {

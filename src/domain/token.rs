@@ -22,6 +22,8 @@ pub enum Scope {
     UsersRead,
     /// Create, change, delete and import users.
     UsersWrite,
+    /// Ask whether a password is that of a user.
+    UsersVerify,
     /// Read departments.
     DepartmentsRead,
     /// Create, change and delete departments.
@@ -50,9 +52,10 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::UsersRead,
         Self::UsersWrite,
+        Self::UsersVerify,
         Self::DepartmentsRead,
         Self::DepartmentsWrite,
         Self::BackupsRead,
@@ -72,6 +75,7 @@ impl Scope {
         match self {
             Self::UsersRead => "users:read",
             Self::UsersWrite => "users:write",
+            Self::UsersVerify => "users:verify",
             Self::DepartmentsRead => "departments:read",
             Self::DepartmentsWrite => "departments:write",
             Self::BackupsRead => "backups:read",

@@ -14,13 +14,14 @@ use crate::domain::ids::DepartmentName;
 use crate::domain::user::Rev;
 
 /// Every migration: its name and its text, in order.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     ("0001_collections", include_str!("../../migrations/0001_collections.json")),
     ("0002_indexes", include_str!("../../migrations/0002_indexes.json")),
     ("0003_barriers", include_str!("../../migrations/0003_barriers.json")),
     ("0004_points", include_str!("../../migrations/0004_points.json")),
     ("0005_retention", include_str!("../../migrations/0005_retention.json")),
     ("0006_tokens_audit", include_str!("../../migrations/0006_tokens_audit.json")),
+    ("0007_idempotency", include_str!("../../migrations/0007_idempotency.json")),
 ];
 /// Name of the record that stands while the database is rebuilt from targets.
 pub(super) const REBUILD: &str = "rebuild";

@@ -15,6 +15,7 @@ pub mod error;
 pub mod fences;
 pub mod heads;
 mod holds;
+pub mod idempotency;
 pub mod job_changes;
 pub mod kept;
 mod lost_heads;
@@ -75,6 +76,8 @@ pub struct Store {
     pub copies: copies::Copies,
     /// Names that nothing may refer to any more.
     pub condemned: condemned::Condemned,
+    /// Requests that came with a key.
+    pub idempotency: idempotency::Idempotency,
     /// Sync barriers.
     pub barriers: barriers::Barriers,
     /// Restore jobs.
@@ -110,6 +113,7 @@ impl Store {
             kept: kept::Kept::new(&database),
             condemned: condemned::Condemned::new(&database),
             barriers: barriers::Barriers::new(&database),
+            idempotency: idempotency::Idempotency::new(&database),
             restores: restores::Restores::new(&database),
             restore_batches: restore_batches::RestoreBatches::new(&database),
             retired: retired::Retired::new(&database),

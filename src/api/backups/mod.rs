@@ -15,7 +15,8 @@ use super::auth::{limit_to, require, require_scope};
 use super::cursor;
 use super::departments::Known;
 use super::extract::{Json, Path, Query, parameter};
-use super::jobs::{accepted, fresh_uuid, list_parameter, preferred_wait, wait_for};
+use super::idempotency::Effect;
+use super::jobs::{accepted, list_parameter, preferred_wait, wait_for};
 use super::pages::PageRequest;
 use super::problem::{Problem, Problems};
 use super::wire::BackupStateView;
@@ -24,6 +25,7 @@ use crate::domain::backup::{Backup, BackupKind, BackupState};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BackupId, DepartmentName};
 use crate::domain::token::{Caller, Scope};
+use crate::store::StoreError;
 use crate::store::backups::BackupFilter;
 use wire::{BackupPage, BackupQuery, BackupRequest, BackupView, view};
 
@@ -40,6 +42,7 @@ pub(super) async fn start_backup(
     State(app): State<App>,
     Extension(known): Extension<Known>,
     caller: Caller,
+    effect: Effect,
     headers: HeaderMap,
     Json(body): Json<BackupRequest>,
 ) -> Result<Response, Problem> {
@@ -47,16 +50,28 @@ pub(super) async fn start_backup(
     let department: DepartmentName =
         body.department.parse().map_err(|invalid| Problem::field_invalid("/department", invalid))?;
     require(&caller, Scope::BackupsWrite, &department, "department")?;
-    known.require(&app, &department).await?;
-    let id = fresh_uuid(&app.clock).into();
-    let wish = Backup::queued(id, department, BackupKind::OnDemand, app.clock.now());
-    let backup = Backup { requested_by: Some(caller.name), ..wish };
-    app.store.backups.insert(&backup).await?;
-    let id = backup.id.clone();
+    let id: BackupId = effect.id(&app.clock).into();
+    let before = if effect.is_repeated() { app.store.backups.get(&id).await? } else { None };
+    let backup = if let Some(backup) = before {
+        backup
+    } else {
+        known.require(&app, &department).await?;
+        let wish = Backup::queued(id.clone(), department, BackupKind::OnDemand, app.clock.now());
+        record(&app, Backup { requested_by: Some(caller.name), ..wish }).await?
+    };
     let wait = preferred_wait(&headers);
     let backup = wait_for(&app, backup, wait, |backup| backup.state.is_final(), || read(&app, &id)).await?;
     let ended = backup.state.is_final();
     Ok(accepted(&format!("/backups/{id}"), &view(&app, backup), ended, wait))
+}
+
+/// Records the wish, unless another execution of the same request has done so.
+async fn record(app: &App, backup: Backup) -> Result<Backup, Problem> {
+    match app.store.backups.insert(&backup).await {
+        Ok(()) => Ok(backup),
+        Err(StoreError::Taken(_)) => read(app, &backup.id).await,
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Lists backups.

@@ -10,6 +10,7 @@ use super::wire::{DepartmentView, view};
 use crate::api::audit::recorded;
 use crate::api::auth::require;
 use crate::api::extract::{Json, Path};
+use crate::api::idempotency::Effect;
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
 use crate::domain::audit::AuditAction;
@@ -99,6 +100,7 @@ pub(in crate::api) async fn rebase_department(
     State(app): State<App>,
     caller: Caller,
     Path(name): Path<DepartmentName>,
+    effect: Effect,
     Json(body): Json<RebaseBody>,
 ) -> Result<Response, Problem> {
     require(&caller, Scope::DepartmentsWrite, &name, "department")?;
@@ -111,6 +113,8 @@ pub(in crate::api) async fn rebase_department(
     let request = RebaseRequest { requested_by: caller.name.clone(), requested_at: record.at };
     match app.store.divergences.request(&name, &request, &record).await {
         Ok(()) => {}
+        // Another execution of the same request has asked for it, and it is done.
+        Err(StoreError::Stale) if effect.is_repeated() => {}
         Err(StoreError::Stale) => {
             let text = format!("The department {name} is not diverged, so there is nothing to decide.");
             return Err(Problem::new(Kind::Conflict, text).code("not_diverged"));

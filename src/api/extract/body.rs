@@ -2,6 +2,7 @@
 //!
 //! Rule: a refusal names the place and the rule, never the value, which may be a password.
 
+use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -13,6 +14,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::TooSlow;
 use crate::api::problem::{Kind, Problem};
 use crate::domain::text::Invalid;
 
@@ -132,8 +134,7 @@ fn check_media_type(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
 pub async fn read_body(mut body: Body) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame
-            .map_err(|error| Problem::new(Kind::Invalid, "The body broke off.").code("broken_body").source(error))?;
+        let frame = frame.map_err(broken)?;
         let Some(chunk) = frame.data_ref() else { continue };
         if bytes.len() + chunk.len() > BODY_MAX {
             let detail = "A body is at most 1 MiB. Use POST /users/import for many users.";
@@ -142,6 +143,15 @@ pub async fn read_body(mut body: Body) -> Result<Vec<u8>, Problem> {
         bytes.extend_from_slice(chunk);
     }
     Ok(bytes)
+}
+
+/// What is to be said of a body that did not come to its end.
+fn broken(error: axum::Error) -> Problem {
+    if std::iter::successors(error.source(), |&error| error.source()).any(<dyn Error + 'static>::is::<TooSlow>) {
+        let detail = "Nothing came of the body for too long. Send the request again.";
+        return Problem::new(Kind::TooSlow, detail).code("body_too_slow");
+    }
+    Problem::new(Kind::Invalid, "The body broke off.").code("broken_body").source(error)
 }
 
 /// For fields that may be absent and may not be null: `#[serde(default, deserialize_with = "not_null")]`.

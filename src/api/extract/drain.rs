@@ -1,7 +1,7 @@
 //! Reads on what a refused request still sends, so that its client reads the answer instead of a reset.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::http::header;
 use futures::{Stream, StreamExt};
 use tokio::sync::oneshot;
+use tokio::time::Sleep;
 
 /// How much of a body is read in all before the answer is sent anyway.
 pub const DRAIN_MAX: usize = 8 << 20;
@@ -17,10 +18,18 @@ const SILENT_MAX: Duration = Duration::from_secs(1);
 /// How long reading on may take in all.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
+/// A client sent nothing of its body for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("the body is too slow in coming")]
+pub struct TooSlow;
+
 /// A body on loan to a handler: what the handler leaves unread comes back.
 struct Lent {
     stream: Option<BodyDataStream>,
     seen: usize,
+    /// How long the handler waits for the next piece, and since when it does.
+    patience: Duration,
+    over: Option<Pin<Box<Sleep>>>,
     back: Option<oneshot::Sender<(BodyDataStream, usize)>>,
 }
 
@@ -33,8 +42,16 @@ impl Stream for Lent {
         match &polled {
             Poll::Ready(Some(Ok(chunk))) => self.seen += chunk.len(),
             Poll::Ready(_) => self.stream = None,
-            Poll::Pending => {}
+            Poll::Pending => {
+                let patience = self.patience;
+                let over = self.over.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+                ready!(over.as_mut().poll(cx));
+                // Nobody reads on: the answer goes out, and the connection is closed.
+                self.stream = None;
+                return Poll::Ready(Some(Err(axum::Error::new(TooSlow))));
+            }
         }
+        self.over = None;
         polled
     }
 }
@@ -56,8 +73,8 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// Takes the body of a request on loan.
-    pub fn of(request: Request) -> (Request, Self) {
+    /// Takes the body of a request on loan; the handler waits so long for each piece.
+    pub fn of(request: Request, patience: Duration) -> (Request, Self) {
         let (parts, body) = request.into_parts();
         // A client that expects `100 Continue` sends nothing until the body is read.
         let waits = parts.headers.contains_key(header::EXPECT);
@@ -65,7 +82,8 @@ impl Rest {
             return (Request::from_parts(parts, body), Self { back: None, waits });
         }
         let (sender, receiver) = oneshot::channel();
-        let lent = Lent { stream: Some(body.into_data_stream()), seen: 0, back: Some(sender) };
+        let stream = Some(body.into_data_stream());
+        let lent = Lent { stream, seen: 0, patience, over: None, back: Some(sender) };
         (Request::from_parts(parts, Body::from_stream(lent)), Self { back: Some(receiver), waits })
     }
 
@@ -104,7 +122,7 @@ mod tests {
         if expect {
             request.headers_mut().insert(header::EXPECT, header::HeaderValue::from_static("100-continue"));
         }
-        let (request, rest) = Rest::of(request);
+        let (request, rest) = Rest::of(request, SILENT_MAX);
         let mut body = request.into_body().into_data_stream();
         for _ in 0..read {
             body.next().await.unwrap().unwrap();

@@ -10,7 +10,7 @@ mod precondition;
 mod query;
 
 pub use body::{BODY_MAX, Json, not_null, object, object_not_null, parse_json, read_body};
-pub use drain::{DRAIN_MAX, Rest};
+pub use drain::{DRAIN_MAX, Rest, TooSlow};
 pub use path::{Path, Path2, PathText};
 pub use precondition::{IfMatch, IfNoneMatch, Tags};
 pub use query::{Query, flag, parameter};

@@ -19,6 +19,8 @@ pub enum Kind {
     Conflict,
     /// A precondition no longer holds.
     Stale,
+    /// The body is too slow in coming.
+    TooSlow,
     /// The body is too large.
     TooLarge,
     /// The body's media type is not supported.
@@ -31,6 +33,8 @@ pub enum Kind {
     Unprocessable,
     /// `If-Match` is needed.
     PreconditionRequired,
+    /// The client asks for too much.
+    TooMany,
     /// A defect of the service.
     Internal,
     /// Something that the service needs does not answer.
@@ -50,6 +54,7 @@ impl Kind {
             }
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "The present state refuses this"),
             Self::Stale => (StatusCode::PRECONDITION_FAILED, "stale", "The precondition does not hold"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too_slow", "The request is too slow in coming"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large"),
             Self::UriTooLong => (StatusCode::URI_TOO_LONG, "uri_too_long", "The address is too long"),
             Self::HeadersTooLarge => {
@@ -62,6 +67,7 @@ impl Kind {
             Self::PreconditionRequired => {
                 (StatusCode::PRECONDITION_REQUIRED, "precondition_required", "If-Match is needed")
             }
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too much was asked for"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service failed"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment"),
         }
@@ -74,6 +80,7 @@ impl Kind {
             403 => Self::Forbidden,
             404 => Self::NotFound,
             405 => Self::MethodNotAllowed,
+            408 => Self::TooSlow,
             409 => Self::Conflict,
             412 => Self::Stale,
             413 => Self::TooLarge,
@@ -81,6 +88,7 @@ impl Kind {
             431 => Self::HeadersTooLarge,
             415 => Self::UnsupportedMediaType,
             422 => Self::Unprocessable,
+            429 => Self::TooMany,
             503 => Self::Unavailable,
             400..=499 => Self::Invalid,
             _ => Self::Internal,

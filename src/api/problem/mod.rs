@@ -6,6 +6,7 @@ mod kind;
 mod view;
 
 use std::error::Error;
+use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -112,6 +113,19 @@ impl Problem {
     /// Something that the service needs does not answer: 503, try again in a second.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(Kind::Unavailable, detail).header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// The client asks for too much: 429, and when to try again.
+    pub fn too_many(detail: impl Into<String>, wait: Duration) -> Self {
+        Self::new(Kind::TooMany, detail).retry_after(wait)
+    }
+
+    /// The same with when to try again, in whole seconds from 1 on.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil().max(1.0);
+        let value = HeaderValue::from_str(&format!("{seconds:.0}")).unwrap_or(HeaderValue::from_static("1"));
+        self.header(header::RETRY_AFTER, value)
     }
 
     /// The condition in `If-Match` or `If-None-Match` does not hold: 412.

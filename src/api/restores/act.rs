@@ -8,11 +8,12 @@ use super::wire::RestoreView;
 use super::{answer, load, read};
 use crate::api::audit::recorded;
 use crate::api::extract::{IfMatch, Path, Tags};
+use crate::api::idempotency::Effect;
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
 use crate::domain::audit::AuditAction;
 use crate::domain::ids::RestoreId;
-use crate::domain::restore::{Restore, RestoreState};
+use crate::domain::restore::{Plan, Restore, RestoreState};
 use crate::domain::token::{Caller, Scope};
 use crate::store::StoreError;
 
@@ -32,6 +33,7 @@ pub(in crate::api) async fn apply_restore(
     caller: Caller,
     Path(id): Path<RestoreId>,
     guard: IfMatch,
+    effect: Effect,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let restore = load(&app, &caller, Scope::RestoresWrite, &id).await?;
@@ -40,6 +42,10 @@ pub(in crate::api) async fn apply_restore(
         let detail = "Send the plan's ETag in If-Match; GET the restore shows it.";
         return Err(Problem::new(Kind::PreconditionRequired, detail));
     };
+    let is_the_plan = |plan: &Plan| guard.check(&plan.hash).is_ok();
+    if effect.is_repeated() && restore.apply && restore.plan.as_ref().is_some_and(is_the_plan) {
+        return answer(&app, restore, &headers).await;
+    }
     let Some(plan) = restore.plan.as_ref().filter(|_| restore.state == RestoreState::Planned) else {
         return Err(not_planned(&restore));
     };
@@ -78,9 +84,13 @@ pub(in crate::api) async fn cancel_restore(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<RestoreId>,
+    effect: Effect,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let restore = load(&app, &caller, Scope::RestoresWrite, &id).await?;
+    if effect.is_repeated() && restore.cancel_requested {
+        return answer(&app, restore, &headers).await;
+    }
     let record = recorded(&app, &caller, AuditAction::CancelRestore, Some(&restore.department), &id);
     match app.store.restores.request_cancel(&id, &record).await {
         Ok(()) => {}

@@ -4,22 +4,23 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-use super::answer;
 use super::source::{department_of, read_source};
 use super::wire::{RestoreRequest, RestoreView};
+use super::{answer, read};
 use crate::api::audit::recorded;
 use crate::api::auth::{require, require_scope};
 use crate::api::extract::Json;
-use crate::api::jobs::fresh_uuid;
+use crate::api::idempotency::Effect;
 use crate::api::problem::{FieldProblem, Kind, Problem, Problems};
 use crate::api::users::read_field;
 use crate::app::App;
-use crate::domain::audit::AuditAction;
+use crate::domain::audit::{AuditAction, AuditRecord};
 use crate::domain::department::DepartmentState;
 use crate::domain::ids::{DepartmentName, RestoreId, UserId};
 use crate::domain::restore::{RESTORE_USERS_MAX, Restore, RestoreRequest as Wish};
 use crate::domain::text::Invalid;
 use crate::domain::token::{Caller, Scope};
+use crate::store::StoreError;
 
 /// Starts a restore.
 ///
@@ -33,10 +34,15 @@ use crate::domain::token::{Caller, Scope};
 pub(in crate::api) async fn start_restore(
     State(app): State<App>,
     caller: Caller,
+    effect: Effect,
     headers: HeaderMap,
     Json(body): Json<RestoreRequest>,
 ) -> Result<Response, Problem> {
     require_scope(&caller, Scope::RestoresWrite)?;
+    let id: RestoreId = effect.id(&app.clock).into();
+    if let Some(made) = made_before(&app, &effect, &id).await? {
+        return answer(&app, made, &headers).await;
+    }
     let mut errors = Vec::new();
     let source = read_source(&body.from, &mut errors);
     let into: Option<DepartmentName> = read_field("/into", body.into.as_deref(), &mut errors);
@@ -60,12 +66,24 @@ pub(in crate::api) async fn start_restore(
         locked: body.locked.map(Into::into).unwrap_or_default(),
         on_conflict: body.on_conflict.map(Into::into).unwrap_or_default(),
     };
-    let id: RestoreId = fresh_uuid(&app.clock).into();
-    let record = recorded(&app, &caller, AuditAction::StartRestore, Some(&department), &id);
-    let wish = Restore::queued(id, department, request, caller.name, record.at);
-    let restore = Restore { apply: body.apply.unwrap_or(false), ..wish };
-    app.store.restores.insert(&restore, &record).await?;
+    let entry = recorded(&app, &caller, AuditAction::StartRestore, Some(&department), &id);
+    let wish = Restore::queued(id, department, request, caller.name, entry.at);
+    let restore = record(&app, Restore { apply: body.apply.unwrap_or(false), ..wish }, &entry).await?;
     answer(&app, restore, &headers).await
+}
+
+/// Records the wish, unless another execution of the same request has done so.
+async fn record(app: &App, restore: Restore, entry: &AuditRecord) -> Result<Restore, Problem> {
+    match app.store.restores.insert(&restore, entry).await {
+        Ok(()) => Ok(restore),
+        Err(StoreError::Taken(_)) => read(app, &restore.id).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The restore that another execution of the same request has recorded.
+pub(super) async fn made_before(app: &App, effect: &Effect, id: &RestoreId) -> Result<Option<Restore>, Problem> {
+    if effect.is_repeated() { Ok(app.store.restores.get(id).await?) } else { Ok(None) }
 }
 
 fn read_users(users: &[String], errors: &mut Vec<FieldProblem>) -> Vec<UserId> {

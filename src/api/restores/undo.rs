@@ -4,12 +4,12 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
-use super::start::takes_users;
+use super::start::{made_before, takes_users};
 use super::wire::RestoreView;
 use super::{answer, load};
 use crate::api::audit::recorded;
 use crate::api::extract::Path;
-use crate::api::jobs::fresh_uuid;
+use crate::api::idempotency::Effect;
 use crate::api::problem::{Kind, Problem, Problems};
 use crate::app::App;
 use crate::domain::audit::AuditAction;
@@ -34,17 +34,23 @@ pub(in crate::api) async fn undo_restore(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<RestoreId>,
+    effect: Effect,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let undone = load(&app, &caller, Scope::RestoresUndo, &id).await?;
+    let fresh: RestoreId = effect.id(&app.clock).into();
+    if let Some(made) = made_before(&app, &effect, &fresh).await? {
+        return answer(&app, made, &headers).await;
+    }
     takes_users(&app, &undone.department).await?;
     still_undoable(&app, &undone).await?;
-    let fresh: RestoreId = fresh_uuid(&app.clock).into();
     let record = recorded(&app, &caller, AuditAction::UndoRestore, Some(&undone.department), &fresh);
     let request = RestoreRequest::everything(RestoreSource::Undo(id.clone()));
     let undo = Restore { apply: true, ..Restore::queued(fresh, undone.department, request, caller.name, record.at) };
     match app.store.restores.request_undo(&undo, &record).await? {
         UndoRequested::Queued => answer(&app, undo, &headers).await,
+        // Another execution of the same request was faster.
+        UndoRequested::Undone(other) if other == undo.id => answer(&app, undo, &headers).await,
         UndoRequested::Unfinished(_) => {
             let detail = format!("The restore has not ended. Wait for its end, or POST /restores/{id}/cancel first.");
             Err(Problem::new(Kind::Conflict, detail).code("not_ended"))

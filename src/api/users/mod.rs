@@ -5,6 +5,7 @@
 mod credential;
 pub mod history;
 mod past;
+pub mod verify;
 pub mod wire;
 
 use axum::Extension;
@@ -17,7 +18,8 @@ use super::auth::{limit_to, require, require_scope};
 use super::cursor;
 use super::departments::Known;
 use super::extract::{IfMatch, IfNoneMatch, Json, Path, Query, flag, parameter};
-use super::jobs::{fresh_uuid, list_parameter};
+use super::idempotency::Effect;
+use super::jobs::list_parameter;
 use super::pages::PageRequest;
 use super::problem::{FieldProblem, Kind, Problem, Problems};
 use crate::app::App;
@@ -28,6 +30,7 @@ use crate::domain::text::Invalid;
 use crate::domain::token::{Caller, Scope};
 use crate::domain::user::{Rev, User, UserName};
 use crate::store::StoreError;
+use crate::store::error::UniqueField;
 use crate::store::users::UserFilter;
 pub(super) use credential::{Credential, read_field};
 use wire::{MomentQuery, NewUser, UserPage, UserPatch, UserQuery, UserView};
@@ -47,6 +50,7 @@ pub(super) async fn create_user(
     State(app): State<App>,
     Extension(known): Extension<Known>,
     caller: Caller,
+    effect: Effect,
     Json(body): Json<NewUser>,
 ) -> Result<Response, Problem> {
     require_scope(&caller, Scope::UsersWrite)?;
@@ -64,27 +68,51 @@ pub(super) async fn create_user(
     };
     let department: DepartmentName = department.unwrap_or_else(DepartmentName::default_department);
     require(&caller, Scope::UsersWrite, &department, "department")?;
+    let own_id = id.is_some();
+    let id = id.unwrap_or_else(|| effect.id(&app.clock).into());
+    if effect.is_repeated()
+        && let Some(user) = made_before(&app, &effect, &id, own_id).await?
+    {
+        return Ok(created(&user));
+    }
     known.require(&app, &department).await?;
 
     let password_hash = credential.hash(&app).await?;
     let now = app.clock.now();
     let user = User {
-        id: id.unwrap_or_else(|| fresh_uuid(&app.clock).into()),
+        id,
         department,
         name,
         password_hash,
         locked: body.locked.unwrap_or(false),
-        rev: Rev::random(),
+        rev: effect.rev(),
         version: 1,
         created_at: now,
         updated_at: now,
     };
-    app.store.users.insert(&user).await?;
-    let mut response = tagged(StatusCode::CREATED, &user);
+    match app.store.users.insert(&user).await {
+        Ok(()) => Ok(created(&user)),
+        // Another execution of the same request may have been faster.
+        Err(taken @ StoreError::Taken(UniqueField::Id)) => {
+            let made = made_before(&app, &effect, &user.id, own_id).await?;
+            made.map(|user| created(&user)).ok_or_else(|| taken.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The user that another execution of the same request made. With an id of the client's own, only the revision tells.
+async fn made_before(app: &App, effect: &Effect, id: &UserId, own_id: bool) -> Result<Option<User>, Problem> {
+    let found = app.store.users.get(id).await?;
+    Ok(found.filter(|user| user.rev == effect.rev() || !own_id))
+}
+
+fn created(user: &User) -> Response {
+    let mut response = tagged(StatusCode::CREATED, user);
     if let Ok(location) = HeaderValue::from_str(&format!("/users/{}", user.id)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(response)
+    response
 }
 
 /// Lists users.

@@ -28,7 +28,7 @@ pub struct NewUser {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, value_type = Option<String>, write_only)]
     pub(super) password: Option<SecretString>,
-    /// Ready argon2 hash in PHC string format.
+    /// Ready hash, kept as it is: argon2, scrypt or pbkdf2 in PHC string format, or bcrypt (`$2a$`, `$2b$`, `$2y$`).
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, write_only)]
     pub(super) password_hash: Option<String>,
@@ -55,7 +55,7 @@ pub struct UserPatch {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, value_type = Option<String>, write_only)]
     pub(super) password: Option<SecretString>,
-    /// New ready hash.
+    /// New ready hash, of the formats that a new user may bring.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, write_only)]
     pub(super) password_hash: Option<String>,
