@@ -5,13 +5,16 @@
 //! one-shot watches. The fence in MongoDB is claimed by whoever receives a `Claim`.
 
 mod chroot;
+mod claiming;
 mod departments;
 mod election;
+mod handover;
 mod leading;
 mod lease;
 mod members;
 mod nodes;
 mod ranking;
+mod registration;
 mod session;
 mod shared;
 #[cfg(test)]
@@ -38,7 +41,7 @@ pub use lease::Lease;
 
 use lease::LeaseKeeper;
 use nodes::Access;
-use shared::Shared;
+use shared::{Former, Shared};
 
 /// A replica as the others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +143,7 @@ impl Cluster {
             access: Access::new(auth.is_some()),
             lease: LeaseKeeper::new(),
             session: watch::Sender::new(None),
+            former: Former::default(),
             signals: Mutex::default(),
             load: Arc::default(),
             draining: AtomicBool::new(me.draining),
@@ -179,10 +183,18 @@ impl Cluster {
         }
     }
 
+    /// Told by a task that another replica should lead: ends the leadership as soon as its work has stopped, and lets
+    /// that one go first.
+    pub fn hand_over(&self, leadership: &Leadership, to: &ReplicaId) {
+        if let Some(signals) = self.shared.signals_of(&leadership.claim) {
+            signals.next.send_replace(Some(to.clone()));
+        }
+    }
+
     /// Hands over: marks this replica as draining and claims nothing more, cancels every `ended`, waits for `released`
     /// (at most `within`), deletes the leader nodes and closes the session.
     pub async fn drain(&self, within: Duration) {
-        if let Err(failure) = session::mark_draining(&self.shared).await {
+        if let Err(failure) = registration::mark_draining(&self.shared).await {
             tracing::debug!(%failure, "not marked as draining");
         }
         self.shared.retiring.cancel();

@@ -1,6 +1,6 @@
 //! What the tasks of the module share, and the one writer of the view.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,12 +11,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::clock::Clock;
-use crate::domain::ids::DepartmentName;
+use crate::domain::ids::{DepartmentName, ReplicaId};
 
 use super::lease::LeaseKeeper;
 use super::nodes::Access;
 use super::session::Session;
 use super::{Claim, ClusterView, Leader, Member, SessionState};
+
+/// Former sessions that are remembered. ZooKeeper forgets each after a timeout or two.
+const FORMER_MAX: usize = 64;
 
 /// What the tasks of the module share.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(super) struct Shared {
     pub(super) departments: watch::Receiver<Arc<BTreeSet<DepartmentName>>>,
     /// The registered session, while there is one.
     pub(super) session: watch::Sender<Option<Arc<Session>>>,
+    /// Sessions that this process had before.
+    pub(super) former: Former,
     pub(super) view: watch::Sender<Arc<ClusterView>>,
     /// What the claimants tell us, by the name of the claim.
     pub(super) signals: Mutex<BTreeMap<String, Signals>>,
@@ -45,6 +50,26 @@ pub(super) struct Shared {
     pub(super) tasks: TaskTracker,
 }
 
+/// The sessions that this process had and lost, the last ones of them: what they left behind in ZooKeeper is ours.
+#[derive(Debug, Default)]
+pub(super) struct Former(Mutex<VecDeque<i64>>);
+
+impl Former {
+    /// Takes a session in that nobody uses any more.
+    pub(super) fn add(&self, session: i64) {
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.len() == FORMER_MAX {
+            sessions.pop_front();
+        }
+        sessions.push_back(session);
+    }
+
+    /// Whether it was one of ours.
+    pub(super) fn has(&self, session: i64) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&session)
+    }
+}
+
 /// What the claimant tells us of one leadership.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Signals {
@@ -52,6 +77,8 @@ pub(super) struct Signals {
     pub(super) fenced: CancellationToken,
     /// All its work has stopped.
     pub(super) released: CancellationToken,
+    /// Who should lead next.
+    pub(super) next: watch::Sender<Option<ReplicaId>>,
 }
 
 impl Shared {

@@ -130,6 +130,8 @@ fn zookeeper(config: &Config, findings: &mut Findings) {
     findings.need(good, "zookeeper.chroot", "this is not the path of a node", "Write /rollkeeper.");
     let timeout = (Duration::from_secs(2)..=Duration::from_secs(30)).contains(&zookeeper.session_timeout);
     findings.need(timeout, "zookeeper.session_timeout", "outside 2s to 30s", "Use 6s.");
+    let balance = (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&zookeeper.balance_after);
+    findings.need(balance, "zookeeper.balance_after", "outside 1s to 24h", "Use 60s.");
     if let Some(Some(auth)) = findings.take(zookeeper.auth()) {
         let parts = auth
             .expose_secret()

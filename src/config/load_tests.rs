@@ -62,6 +62,7 @@ fn a_file_with_the_required_keys_is_enough() {
     let folder = Folder::new();
     let config = folder.load(&[], &[]).unwrap();
     assert_eq!(config.zookeeper.session_timeout, Duration::from_secs(6));
+    assert_eq!(config.zookeeper.balance_after, Duration::from_mins(1));
     assert_eq!(config.targets.list.len(), 2);
     assert_eq!(config.auth.bootstrap_token().unwrap().expose_secret(), "t".repeat(40));
 }
@@ -139,6 +140,7 @@ fn all_problems_are_listed_at_once() {
     let error = Folder::new().refusal(&[
         "zookeeper.session_timeout=1s",
         "zookeeper.chroot=rollkeeper",
+        "zookeeper.balance_after=0s",
         "targets.write_quorum=3",
         "restore.range_records=1001",
         "restore.range_bytes=8388609",
@@ -152,6 +154,7 @@ fn all_problems_are_listed_at_once() {
     for key in [
         "zookeeper.session_timeout",
         "zookeeper.chroot",
+        "zookeeper.balance_after",
         "targets.write_quorum",
         "restore.range_records",
         "restore.range_bytes",

@@ -91,9 +91,9 @@ fn print_mongodb(mongodb: &MongodbConfig, toml: &mut Toml) {
 }
 
 fn print_zookeeper(zookeeper: &ZookeeperConfig, toml: &mut Toml) {
-    let ZookeeperConfig { connect, chroot, session_timeout, auth_file } = zookeeper;
+    let ZookeeperConfig { connect, chroot, session_timeout, auth_file, balance_after } = zookeeper;
     toml.table("[zookeeper]").text("connect", connect).text("chroot", chroot);
-    toml.duration("session_timeout", *session_timeout);
+    toml.duration("session_timeout", *session_timeout).duration("balance_after", *balance_after);
     if let Some(file) = auth_file {
         toml.path("auth_file", file);
     }

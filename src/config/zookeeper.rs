@@ -22,6 +22,9 @@ pub struct ZookeeperConfig {
     /// File that holds `user:password` for digest authentication. Without it every node is open to everybody.
     #[serde(default)]
     pub auth_file: Option<PathBuf>,
+    /// How long the replicas have to be the same before leaderships move so that each leads its share. Default 60s.
+    #[serde(with = "duration", default = "balance_after")]
+    pub balance_after: Duration,
 }
 
 fn chroot() -> String {
@@ -30,4 +33,8 @@ fn chroot() -> String {
 
 fn session_timeout() -> Duration {
     Duration::from_secs(6)
+}
+
+fn balance_after() -> Duration {
+    Duration::from_mins(1)
 }

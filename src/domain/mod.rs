@@ -4,6 +4,7 @@
 //! `store::documents`, file shapes in `backup`.
 
 pub mod backup;
+pub mod balance;
 pub mod barrier;
 pub mod basis;
 pub mod cause;
@@ -21,6 +22,7 @@ pub mod range;
 pub mod renames;
 pub mod restore;
 pub mod retention;
+pub mod step_down;
 pub mod text;
 pub mod token;
 pub mod undo;

@@ -27,6 +27,7 @@ pub mod restore_undo;
 pub mod restores;
 pub mod retired;
 mod scan;
+pub mod step_downs;
 pub mod tail;
 mod told;
 mod txn;
@@ -89,6 +90,8 @@ pub struct Store {
     pub windows: windows::Windows,
     /// The identity of the repository of backups.
     pub repository: repository::RepositoryRecord,
+    /// Wishes that a leadership goes to another replica.
+    pub step_downs: step_downs::StepDowns,
     /// Change streams of departments.
     pub tail: tail::Tail,
 }
@@ -111,6 +114,7 @@ impl Store {
             divergences: divergence::Divergences::new(&database),
             windows: windows::Windows::new(&database),
             repository: repository::RepositoryRecord::new(&database),
+            step_downs: step_downs::StepDowns::new(&database),
             tail: tail::Tail::new(&database),
             database,
         }

@@ -16,6 +16,7 @@ mod diverged;
 mod documents;
 mod drift;
 mod emptied;
+mod ensemble;
 mod events;
 mod failover;
 mod faults;
