@@ -70,7 +70,7 @@ impl Election {
         if standing == Standing::Former {
             writer.add_delete(&self.paths.leader, None).map_err(Failure::from)?;
         }
-        let options = self.shared.access.ephemeral();
+        let options = session.access.ephemeral();
         writer.add_create(&self.paths.leader, &node.encode(), &options).map_err(Failure::from)?;
         self.pending = Some(node.claim.clone());
         let results = match op(writer.commit()).await {

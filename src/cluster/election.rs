@@ -137,9 +137,9 @@ impl Election {
 
     /// Creates the nodes of the department where they are missing.
     async fn prepare(&self, session: &Session) -> Result<(), Failure> {
-        session.ensure(&self.shared, DEPARTMENTS, b"").await?;
-        session.ensure(&self.shared, &self.paths.department, b"").await?;
-        session.ensure(&self.shared, &self.paths.epoch, b"0").await
+        session.ensure(DEPARTMENTS, b"").await?;
+        session.ensure(&self.paths.department, b"").await?;
+        session.ensure(&self.paths.epoch, b"0").await
     }
 
     /// Reads the leader node once and does what follows from it.

@@ -6,9 +6,11 @@
 
 mod chroot;
 mod claiming;
+mod connect;
 mod departments;
 mod election;
 mod handover;
+mod inspect;
 mod leading;
 mod lease;
 mod members;
@@ -32,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::zookeeper::ZookeeperConfig;
+use crate::domain::cause::Cause;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::epoch::{Epoch, Leadership};
 use crate::domain::ids::{DepartmentName, ReplicaId};
@@ -40,7 +43,6 @@ pub use chroot::create_chroot;
 pub use lease::Lease;
 
 use lease::LeaseKeeper;
-use nodes::Access;
 use shared::{Former, Shared};
 
 /// A replica as the others see it.
@@ -89,6 +91,8 @@ pub struct ClusterView {
     pub members: Vec<Member>,
     /// Leaders, by department; a department without one is absent.
     pub leaders: BTreeMap<DepartmentName, Leader>,
+    /// What somebody should mend in ZooKeeper.
+    pub alarms: Vec<Cause>,
 }
 
 /// A won election. The receiver claims the fence in MongoDB, answers by `verdict`, and acts only after `Lead`.
@@ -137,10 +141,14 @@ impl Cluster {
         clock: Clock,
     ) -> (Self, mpsc::Receiver<Claim>) {
         let (claims, receiver) = mpsc::channel(64);
-        let empty = ClusterView { session: SessionState::Lost, members: Vec::new(), leaders: BTreeMap::new() };
+        let empty = ClusterView {
+            session: SessionState::Lost,
+            members: Vec::new(),
+            leaders: BTreeMap::new(),
+            alarms: Vec::new(),
+        };
         let (view, view_receiver) = watch::channel(Arc::new(empty));
         let shared = Arc::new(Shared {
-            access: Access::new(auth.is_some()),
             lease: LeaseKeeper::new(),
             session: watch::Sender::new(None),
             former: Former::default(),

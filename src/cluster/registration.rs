@@ -12,16 +12,16 @@ use super::shared::Shared;
 pub(super) async fn register(shared: &Shared, session: &Session, path: &str) -> bool {
     let value = ReplicaNode::encode(&shared.me, shared.draining.load(Ordering::SeqCst));
     let work = async {
-        session.ensure(shared, nodes::REPLICAS, b"").await?;
-        session.ensure(shared, nodes::DEPARTMENTS, b"").await?;
-        match op(session.client.create(path, &value, &shared.access.ephemeral())).await {
+        session.ensure(nodes::REPLICAS, b"").await?;
+        session.ensure(nodes::DEPARTMENTS, b"").await?;
+        match op(session.client.create(path, &value, &session.access.ephemeral())).await {
             Ok(_) => Ok(true),
             Err(Failure::Refused(Error::NodeExists)) => {
                 let stat = op(session.client.check_stat(path)).await?;
                 match stat {
                     Some(stat) if stat.ephemeral_owner == session.id => Ok(true),
                     Some(stat) if shared.former.has(stat.ephemeral_owner) => {
-                        replace(shared, session, path, &value, stat.version).await
+                        replace(session, path, &value, stat.version).await
                     }
                     _ => Ok(false),
                 }
@@ -47,10 +47,10 @@ pub(super) async fn register(shared: &Shared, session: &Session, path: &str) -> 
 }
 
 /// Replaces the node that a session of ours before left behind, unless it has changed since.
-async fn replace(shared: &Shared, session: &Session, path: &str, value: &[u8], version: i32) -> Result<bool, Failure> {
+async fn replace(session: &Session, path: &str, value: &[u8], version: i32) -> Result<bool, Failure> {
     let mut writer = session.client.new_multi_writer();
     writer.add_delete(path, Some(version)).map_err(Failure::from)?;
-    writer.add_create(path, value, &shared.access.ephemeral()).map_err(Failure::from)?;
+    writer.add_create(path, value, &session.access.ephemeral()).map_err(Failure::from)?;
     match op(writer.commit()).await {
         Ok(_) => Ok(true),
         // It has changed or gone meanwhile: the next beat looks again.
@@ -70,6 +70,6 @@ pub(super) async fn mark_draining(shared: &Shared) -> Result<(), Failure> {
     let mut writer = session.client.new_multi_writer();
     writer.add_delete(&path, None).map_err(Failure::from)?;
     let value = ReplicaNode::encode(&shared.me, true);
-    writer.add_create(&path, &value, &shared.access.ephemeral()).map_err(Failure::from)?;
+    writer.add_create(&path, &value, &session.access.ephemeral()).map_err(Failure::from)?;
     op(writer.commit()).await.map(drop)
 }

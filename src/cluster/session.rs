@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,10 +15,11 @@ use zookeeper_client::{Client, Error, MultiWriteError, SessionState};
 
 use crate::config::zookeeper::ZookeeperConfig;
 
+use super::connect::connect;
 use super::lease::boottime;
-use super::nodes::{self, ReplicaNode};
+use super::nodes::{self, Access, ReplicaNode};
 use super::shared::{Shared, jittered};
-use super::{members, registration};
+use super::{inspect, members, registration};
 
 /// How long one operation may take.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -76,6 +77,8 @@ pub(super) struct Session {
     pub(super) client: Client,
     /// Owner of our ephemeral nodes.
     pub(super) id: i64,
+    /// To whom the nodes belong that we make.
+    pub(super) access: Access,
     /// Counts the times that the connection came back.
     pub(super) reconnects: watch::Sender<u64>,
     /// Cancelled when the session is over.
@@ -89,8 +92,8 @@ impl Session {
     }
 
     /// Creates a persistent node unless it is there.
-    pub(super) async fn ensure(&self, shared: &Shared, path: &str, value: &[u8]) -> Result<(), Failure> {
-        match op(self.client.create(path, value, &shared.access.persistent())).await {
+    pub(super) async fn ensure(&self, path: &str, value: &[u8]) -> Result<(), Failure> {
+        match op(self.client.create(path, value, &self.access.persistent())).await {
             Ok(_) | Err(Failure::Refused(Error::NodeExists)) => Ok(()),
             Err(failure) => Err(failure),
         }
@@ -103,13 +106,13 @@ pub(super) async fn keep(shared: Arc<Shared>, config: ZookeeperConfig, auth: Opt
     let mut failures = 0_u32;
     while !shared.closing.is_cancelled() {
         let connected = tokio::select! {
-            connected = connect(&config, auth.as_ref()) => connected,
+            connected = connect(&config, auth.as_ref(), config.chroot.trim_end_matches('/')) => connected,
             () = shared.closing.cancelled() => return,
         };
         match connected {
-            Ok(client) => {
+            Ok((client, access)) => {
                 (pause, failures) = (PAUSE_FIRST, 0);
-                live(&shared, client, config.session_timeout).await;
+                live(&shared, client, access, config.session_timeout).await;
             }
             Err(error) => {
                 if failures.is_multiple_of(30) {
@@ -126,31 +129,21 @@ pub(super) async fn keep(shared: Arc<Shared>, config: ZookeeperConfig, auth: Opt
     }
 }
 
-async fn connect(config: &ZookeeperConfig, auth: Option<&SecretString>) -> Result<Client, Error> {
-    // Each server once: the client's own pauses between rounds grow up to the session timeout, and nobody leads meanwhile.
-    let mut connector = Client::connector().with_session_timeout(config.session_timeout).with_fail_eagerly();
-    if let Some(auth) = auth {
-        connector = connector.with_auth("digest", auth.expose_secret().as_bytes());
-    }
-    connector.connect(&format!("{}{}", config.connect, config.chroot.trim_end_matches('/'))).await
-}
-
 /// Uses one client until its session is over or the cluster closes.
-async fn live(shared: &Arc<Shared>, client: Client, asked: Duration) {
+async fn live(shared: &Arc<Shared>, client: Client, access: Access, asked: Duration) {
     // The shorter of the two: a server that grants less expires us earlier, one that grants more does no harm.
     let span = client.session_timeout().min(asked);
-    if span < asked {
-        tracing::warn!(?asked, granted = ?span, "ZooKeeper grants a shorter session than asked; raise its maxSessionTimeout");
-    }
+    inspect::granted(shared, asked, client.session_timeout());
     let mut states = client.state_watcher();
     let id = client.session_id().0;
     let gone = CancellationToken::new();
-    let session = Arc::new(Session { client, id, reconnects: watch::Sender::new(0), gone: gone.clone() });
+    let session = Arc::new(Session { client, id, access, reconnects: watch::Sender::new(0), gone: gone.clone() });
     tracing::info!(session = format!("{id:#x}"), "session with ZooKeeper");
     let work = async {
         tokio::join!(
             heartbeat(shared, &session, span),
             members::follow(shared, &session),
+            inspect::follow(shared, &session),
             follow_state(shared, &session)
         );
     };

@@ -10,11 +10,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::cause::Cause;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{DepartmentName, ReplicaId};
 
 use super::lease::LeaseKeeper;
-use super::nodes::Access;
 use super::session::Session;
 use super::{Claim, ClusterView, Leader, Member, SessionState};
 
@@ -26,7 +26,6 @@ const FORMER_MAX: usize = 64;
 pub(super) struct Shared {
     pub(super) me: Member,
     pub(super) clock: Clock,
-    pub(super) access: Access,
     pub(super) lease: LeaseKeeper,
     pub(super) claims: mpsc::Sender<Claim>,
     pub(super) departments: watch::Receiver<Arc<BTreeSet<DepartmentName>>>,
@@ -125,6 +124,22 @@ impl Shared {
             Some(_) => SessionState::Suspended,
         };
         self.change(|view| view.session != state, |view| view.session = state);
+    }
+
+    /// Shows an alarm by its code, or that there is none any more; one that is new is logged.
+    pub(super) fn show_alarm(&self, code: &str, alarm: Option<Cause>) {
+        let shown = self.view.borrow().alarms.iter().find(|alarm| alarm.code == code).cloned();
+        if shown == alarm {
+            return;
+        }
+        if let Some(alarm) = &alarm {
+            tracing::warn!(code, "{}", alarm.message);
+        }
+        let differs = |_: &ClusterView| true;
+        self.change(differs, |view| {
+            view.alarms.retain(|shown| shown.code != code);
+            view.alarms.extend(alarm.clone());
+        });
     }
 
     fn change(&self, differs: impl Fn(&ClusterView) -> bool, apply: impl Fn(&mut ClusterView)) {

@@ -64,3 +64,4 @@ mod users;
 mod vault;
 mod vault_damage;
 mod verify;
+mod zookeeper_tls;

@@ -58,6 +58,7 @@ impl Scene {
             chroot: self.chroot.clone(),
             session_timeout: T,
             auth_file: None,
+            tls: None,
             balance_after: Duration::from_mins(1),
         }
     }

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
+use crate::harness::hanging::{end_hang, hang};
 use crate::harness::records::assert_same_content;
 use crate::harness::settings::Settings;
 use crate::harness::stack::leader_seen_by;
@@ -134,4 +135,44 @@ async fn a_new_replica_gets_its_share_of_leaderships_without_a_failure_and_then_
         stack.backup(&format!("dept-{n}")).await;
     }
     assert_eq!(epochs(&stack).await, before, "even replicas stay as they are");
+}
+
+/// How often a leadership was asked to move.
+fn moves_asked(stack: &Stack) -> usize {
+    stack.replicas.iter().map(|replica| replica.log().matches("asks for a leadership to move").count()).sum()
+}
+
+#[tokio::test]
+async fn no_leadership_moves_for_balance_while_a_backup_of_its_department_is_under_way() {
+    let extra = "balance_after = \"1s\"".to_owned();
+    let settings = Settings { replicas: 2, zookeeper_extra: extra, ..Settings::default() };
+    let mut stack = Stack::start(settings.clone()).await;
+    let departments = ["default", "dept-1", "dept-2", "dept-3"];
+    for department in &departments[1..] {
+        stack.department(department).await;
+    }
+    eventually("both lead the same number", Duration::from_mins(1), async || {
+        spread(&stack, 4).await.filter(|counts| counts.values().all(|count| *count == 2))
+    })
+    .await;
+    for department in departments {
+        stack.first_slot_done(department).await;
+    }
+    let (target, begun, asked) = (stack.folder.path().join("targets/t2"), epochs(&stack).await, moves_asked(&stack));
+    hang(&target);
+    for department in departments {
+        stack.client().post("/backups", json!({ "department": department })).await.expect(202);
+    }
+    stack.add_replica(&settings, 2);
+    // The first one is void by the time of the second.
+    eventually("two leaderships were asked to move", Duration::from_mins(1), async || {
+        (moves_asked(&stack) >= asked + 2).then_some(())
+    })
+    .await;
+    assert_eq!(epochs(&stack).await, begun, "a leader moved in the middle of a backup");
+    end_hang(&target, Duration::from_secs(1)).await;
+    eventually("the new replica leads its share", Duration::from_mins(2), async || {
+        spread(&stack, 4).await.filter(|counts| counts.values().all(|count| *count >= 1))
+    })
+    .await;
 }

@@ -3,6 +3,7 @@
 //! Rule: `eventually` is the only way to wait; no test sleeps.
 
 pub(crate) mod archived;
+pub(crate) mod certificates;
 pub(crate) mod changes;
 pub(crate) mod client;
 pub(crate) mod copies;

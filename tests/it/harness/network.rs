@@ -119,6 +119,8 @@ impl Drop for Network {
     fn drop(&mut self) {
         for index in 0..HOMES {
             let _ = ip(&format!("netns del {}", self.name(index)));
+            // What is left of connections keeps the namespace for a while, and with it the wire.
+            let _ = ip(&format!("link del rk{}v{index}", self.number));
         }
         let _ = ip(&format!("link del rk{}b", self.number));
     }

@@ -197,11 +197,20 @@ pub(crate) async fn until_primary(admin: &mongodb::Database) {
 
 /// Starts a ZooKeeper of one server.
 pub(crate) async fn zookeeper(folder: &Path) -> Part {
+    let started = zookeeper_with(folder, |port| {
+        format!("clientPort={port}\nclientPortAddress=127.0.0.1\nminSessionTimeout=1000\n")
+    });
+    zookeeper_serves(&started).await;
+    started
+}
+
+/// Starts a ZooKeeper of one server with the ports and settings of the caller; it may not serve yet.
+pub(crate) fn zookeeper_with(folder: &Path, settings: impl Fn(u16) -> String) -> Part {
     let (port, file) = (free_port(), folder.join("zookeeper.cfg"));
     let settings = format!(
-        "tickTime=500\nminSessionTimeout=1000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
-         admin.enableServer=false\n4lw.commands.whitelist=*\nmaxClientCnxns=0\n",
-        folder.join("zookeeper").display()
+        "tickTime=500\ndataDir={}\nadmin.enableServer=false\n4lw.commands.whitelist=*\nmaxClientCnxns=0\n{}",
+        folder.join("zookeeper").display(),
+        settings(port)
     );
     std::fs::write(&file, settings).expect("write the settings of ZooKeeper");
     let arguments = [
@@ -214,9 +223,7 @@ pub(crate) async fn zookeeper(folder: &Path) -> Part {
         &file.display().to_string(),
     ]
     .map(ToOwned::to_owned);
-    let started = Part::start("java".into(), arguments.into(), folder.join("zookeeper.log"), port);
-    zookeeper_serves(&started).await;
-    started
+    Part::start("java".into(), arguments.into(), folder.join("zookeeper.log"), port)
 }
 
 /// Waits until a ZooKeeper server serves.
