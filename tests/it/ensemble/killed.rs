@@ -13,11 +13,11 @@ use crate::harness::network::Home;
 use crate::harness::settings::Settings;
 use crate::harness::stack::leader_seen_by;
 
-/// As by default: an election of the servers has to fit into half of it.
-const SESSION_TIMEOUT: &str = "6s";
+/// An election of the servers has to fit into half of it, which takes them up to 1.3 s, and longer on a busy machine.
+const SESSION_TIMEOUT: &str = "12s";
 const DEPARTMENTS: [&str; 3] = ["default", "eng", "ops"];
 /// What takes longer has waited for a session to end.
-const BACK_WITHIN: Duration = Duration::from_secs(5);
+const BACK_WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn no_leadership_changes_when_the_leader_of_zookeeper_is_killed_under_writes_and_backups() {

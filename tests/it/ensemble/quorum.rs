@@ -11,7 +11,8 @@ use crate::harness::ensemble::Ensemble;
 use crate::harness::network::Home;
 use crate::harness::settings::Settings;
 
-const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
+/// Usually it is less than two seconds; a busy machine takes its time to start the servers.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn users_are_served_without_a_quorum_and_leaders_with_higher_epochs_are_back_when_it_is() {
@@ -46,7 +47,7 @@ async fn users_are_served_without_a_quorum_and_leaders_with_higher_epochs_are_ba
     let after = led_above(&stack, &epochs(&before)).await;
     let took = begun.elapsed();
     eprintln!("leaders {took:.1?} after the quorum");
-    assert!(took < SESSION_TIMEOUT * 2, "leaders came {took:?} after the quorum");
+    assert!(took < BACK_WITHIN, "leaders came {took:?} after the quorum");
     stack.ended(waiting.header("location"), "complete").await;
     writing.goes_on().await;
     writing.end().await;
