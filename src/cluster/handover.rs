@@ -37,13 +37,13 @@ impl Election {
     /// Deletes our leader node and says who goes first; the next round deletes it without a word if this fails.
     pub(super) async fn leave_to(&mut self, session: &Session, won: &Won, to: &ReplicaId) {
         self.hold_off = Some(Instant::now() + GO_FIRST);
-        let word = Next { to: to.to_string(), after: won.leadership.epoch.0 };
+        let next = Next { to: to.to_string(), after: won.leadership.epoch.0 };
         // Cannot fail: a string and a number.
-        let word = serde_json::to_vec(&word).unwrap_or_default();
+        let next = serde_json::to_vec(&next).unwrap_or_default();
         let work = async {
             let mut writer = session.client.new_multi_writer();
             writer.add_check_version(&self.paths.epoch, won.epoch_version).map_err(Failure::from)?;
-            writer.add_set_data(&self.paths.department, &word, None).map_err(Failure::from)?;
+            writer.add_set_data(&self.paths.department, &next, None).map_err(Failure::from)?;
             writer.add_delete(&self.paths.leader, None).map_err(Failure::from)?;
             op(writer.commit()).await
         };

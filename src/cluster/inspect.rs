@@ -24,7 +24,7 @@ pub(super) async fn follow(shared: &Shared, session: &Session) {
     loop {
         let wait = match open_nodes(session).await {
             Ok(open) => {
-                shared.show_alarm("zookeeper_open_nodes", alarm(&open));
+                shared.show_alarm("zookeeper_open_nodes", alarm(&open).as_ref());
                 EVERY
             }
             Err(failure) => {
@@ -47,7 +47,7 @@ pub(super) fn granted(shared: &Shared, asked: Duration, granted: Duration) {
             ),
         )
     });
-    shared.show_alarm("zookeeper_session_timeout", alarm);
+    shared.show_alarm("zookeeper_session_timeout", alarm.as_ref());
 }
 
 /// Nodes that everybody may use in some way, or that we may not look at.

@@ -127,18 +127,18 @@ impl Shared {
     }
 
     /// Shows an alarm by its code, or that there is none any more; one that is new is logged.
-    pub(super) fn show_alarm(&self, code: &str, alarm: Option<Cause>) {
+    pub(super) fn show_alarm(&self, code: &str, alarm: Option<&Cause>) {
         let shown = self.view.borrow().alarms.iter().find(|alarm| alarm.code == code).cloned();
-        if shown == alarm {
+        if shown.as_ref() == alarm {
             return;
         }
-        if let Some(alarm) = &alarm {
+        if let Some(alarm) = alarm {
             tracing::warn!(code, "{}", alarm.message);
         }
         let differs = |_: &ClusterView| true;
         self.change(differs, |view| {
             view.alarms.retain(|shown| shown.code != code);
-            view.alarms.extend(alarm.clone());
+            view.alarms.extend(alarm.cloned());
         });
     }
 

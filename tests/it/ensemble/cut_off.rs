@@ -54,7 +54,7 @@ async fn two_replicas_never_lead_at_a_time_when_one_is_cut_off_together_with_its
 
     network.cut_off(follower);
     let cut = Instant::now();
-    let mut followed: HashMap<&str, Duration> = HashMap::new();
+    let mut taken_over: HashMap<&str, Duration> = HashMap::new();
     eventually("all that it led is led by others", Duration::from_secs(30), async || {
         for department in &lost {
             // In this order: who leads by the old epoch when another one has the next has not stepped down in time.
@@ -69,13 +69,13 @@ async fn two_replicas_never_lead_at_a_time_when_one_is_cut_off_together_with_its
                 cut.elapsed()
             );
             if new.is_some() {
-                followed.entry(department).or_insert_with(|| cut.elapsed());
+                taken_over.entry(department).or_insert_with(|| cut.elapsed());
             }
         }
-        (followed.len() == lost.len()).then_some(())
+        (taken_over.len() == lost.len()).then_some(())
     })
     .await;
-    eprintln!("led by others after {followed:.1?}");
+    eprintln!("led by others after {taken_over:.1?}");
     session_is(&old.client, "lost").await;
     writing.goes_on().await;
     for department in &lost {

@@ -37,7 +37,7 @@ async fn users_are_served_without_a_quorum_and_leaders_with_higher_epochs_are_ba
         assert_eq!(own, None, "{} believes that it leads", replica.id);
     }
     writing.goes_on().await;
-    let waiting = stack.client().post("/backups", json!({ "department": "default" })).await.expect(202);
+    let asked = stack.client().post("/backups", json!({ "department": "default" })).await.expect(202);
 
     for server in lost {
         ensemble.servers[server].restart();
@@ -48,7 +48,7 @@ async fn users_are_served_without_a_quorum_and_leaders_with_higher_epochs_are_ba
     let took = begun.elapsed();
     eprintln!("leaders {took:.1?} after the quorum");
     assert!(took < BACK_WITHIN, "leaders came {took:?} after the quorum");
-    stack.ended(waiting.header("location"), "complete").await;
+    stack.ended(asked.header("location"), "complete").await;
     writing.goes_on().await;
     writing.end().await;
     stack.backup("eng").await;
