@@ -13,11 +13,14 @@ use crate::harness::network::Home;
 use crate::harness::settings::Settings;
 use crate::harness::stack::leader_seen_by;
 
-/// An election of the servers has to fit into half of it, which takes them up to 1.3 s, and longer on a busy machine.
-const SESSION_TIMEOUT: &str = "12s";
+/// An election of the servers has to fit into half of it. It takes them up to 1.3 s, and longer on a busy machine; and the
+/// client waits 0.3, 0.6, 1.2, 2.4, … s between its tries to come back.
+const SESSION_TIMEOUT: &str = "20s";
 const DEPARTMENTS: [&str; 3] = ["default", "eng", "ops"];
-/// What takes longer has waited for a session to end.
+/// Backups need no ZooKeeper. What takes longer has waited for a session to end.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
+/// The new department needs an election.
+const LED_WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn no_leadership_changes_when_the_leader_of_zookeeper_is_killed_under_writes_and_backups() {
@@ -50,7 +53,7 @@ async fn no_leadership_changes_when_the_leader_of_zookeeper_is_killed_under_writ
         let led = leader_seen_by(stack.client(), &young, |_| true).await;
         let led_after = killed.elapsed();
         eprintln!("round {round}: backups after {backups_after:.1?}, a new department led after {led_after:.1?}");
-        assert!(backups_after < BACK_WITHIN && led_after < BACK_WITHIN, "{backups_after:?} {led_after:?}");
+        assert!(backups_after < BACK_WITHIN && led_after < LED_WITHIN, "{backups_after:?} {led_after:?}");
         before.insert(
             young,
             (led["replica"].as_str().expect("have an id").to_owned(), led["epoch"].as_i64().expect("have one")),

@@ -63,7 +63,7 @@ fn serve(folder: &Path, index: usize, home: &Home, port: u16, peers: &str) -> Pa
     let file = data.with_extension("cfg");
     // A follower that is cut off knows it after `syncLimit` ticks, which have to be half a session timeout at most.
     let settings = format!(
-        "tickTime=500\ninitLimit=20\nsyncLimit=2\nminSessionTimeout=1000\ndataDir={}\nclientPort={port}\n\
+        "tickTime=500\ninitLimit=20\nsyncLimit=2\nminSessionTimeout=1000\nmaxSessionTimeout=30000\ndataDir={}\nclientPort={port}\n\
          clientPortAddress={}\nadmin.enableServer=false\n4lw.commands.whitelist=*\nmaxClientCnxns=0\n{peers}",
         data.display(),
         home.host,
