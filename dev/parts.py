@@ -152,7 +152,9 @@ def _class_path(home):
     if glob.glob(os.path.join(jars, "zookeeper*.jar")):
         return os.path.join(jars, "*")
     if os.path.realpath(home) == DEBIAN_ZK_HOME and os.path.exists(DEBIAN_ZK_JAR):
-        return DEBIAN_ZK_JAR
+        # The jar names what it needs, but for a part of Netty, which is needed for TLS.
+        netty = [f"/usr/share/java/netty-{part}.jar" for part in ("buffer", "codec", "common", "handler", "resolver", "transport")]
+        return ":".join([DEBIAN_ZK_JAR, *netty])
     return None
 
 

@@ -92,6 +92,9 @@ pub struct ClusterView {
     pub started_at: String,
     /// State of its ZooKeeper session.
     pub zookeeper: SessionView,
+    /// What somebody should mend in ZooKeeper: nodes that others may use (`zookeeper_open_nodes`), sessions of another
+    /// length than configured (`zookeeper_session_timeout`).
+    pub zookeeper_alarms: Vec<CauseView>,
     /// Live replicas.
     pub replicas: Vec<MemberView>,
     /// Leaders; a department without one is absent.
@@ -153,6 +156,7 @@ pub(super) async fn get_cluster(State(app): State<App>, caller: Caller) -> Resul
             SessionState::Suspended => SessionView::Suspended,
             SessionState::Lost => SessionView::Lost,
         },
+        zookeeper_alarms: view.alarms.iter().cloned().map(Into::into).collect(),
         replicas: replicas.collect(),
         leaders: leaders.collect(),
         diverged,

@@ -93,6 +93,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(departments::list_followers))
         .routes(routes!(departments::keep::get_retention))
         .routes(routes!(departments::divergence::rebase_department))
+        .routes(routes!(departments::step_down::step_down_leader))
         .routes(routes!(sync::sync_department))
         .routes(routes!(backups::start_backup, backups::list_backups))
         .routes(routes!(backups::get_backup, backups::keep::delete_backup))

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
 use crate::config::zookeeper::ZookeeperConfig;
 
 use super::ClusterError;
+use super::connect::NoSession;
 use super::nodes::Access;
 
 /// How long we wait for ZooKeeper.
@@ -34,8 +35,7 @@ async fn create(config: &ZookeeperConfig, auth: Option<SecretString>) -> Result<
             message: format!("zookeeper.chroot is `{chroot}`; it must begin with a slash, as in `/rollkeeper`."),
         });
     }
-    let client = connect(config, auth.as_ref()).await?;
-    let access = Access::new(auth.is_some());
+    let (client, access) = connect(config, auth.as_ref()).await?;
     let ends = chroot.match_indices('/').map(|(at, _)| at).skip(1).chain([chroot.len()]);
     for end in ends {
         let path = &chroot[..end];
@@ -57,30 +57,29 @@ async fn create(config: &ZookeeperConfig, auth: Option<SecretString>) -> Result<
     Ok(())
 }
 
-async fn connect(config: &ZookeeperConfig, auth: Option<&SecretString>) -> Result<Client, ClusterError> {
-    let mut connector = Client::connector().with_session_timeout(config.session_timeout);
-    if let Some(auth) = auth {
-        connector = connector.with_auth("digest", auth.expose_secret().as_bytes());
-    }
-    connector.connect(&config.connect).await.map_err(|error| match error {
-        Error::AuthFailed => ClusterError {
+async fn connect(config: &ZookeeperConfig, auth: Option<&SecretString>) -> Result<(Client, Access), ClusterError> {
+    super::connect::connect(config, auth, "").await.map_err(|error| match error {
+        NoSession::Refused(Error::AuthFailed) => ClusterError {
             message: "ZooKeeper refuses the credentials in the file zookeeper.auth_file; it holds `user:password`."
                 .to_owned(),
         },
-        Error::BadArguments(reason) => ClusterError {
+        NoSession::Refused(Error::BadArguments(reason)) => ClusterError {
             message: format!(
-                "zookeeper.connect is `{}`, which is wrong ({reason}); write host:port,host:port.",
+                "zookeeper.connect is `{}`, or a file of zookeeper.tls, which is wrong ({reason}); write \
+                 host:port,host:port, and name files in PEM.",
                 config.connect
             ),
         },
-        _ => silent(config),
+        NoSession::Refused(_) => silent(config),
+        NoSession::Files(_) | NoSession::Nobody => ClusterError { message: error.to_string() },
     })
 }
 
 fn silent(config: &ZookeeperConfig) -> ClusterError {
     ClusterError {
         message: format!(
-            "ZooKeeper does not answer at {}; check zookeeper.connect, and that the ensemble runs and has a quorum.",
+            "ZooKeeper does not answer at {}; check zookeeper.connect and zookeeper.tls, and that the ensemble runs and has a \
+             quorum.",
             config.connect
         ),
     }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-use zookeeper_client::{Error, MultiWriteResult, OneshotWatcher, Stat};
+use zookeeper_client::{Error, OneshotWatcher, Stat};
 
 use crate::domain::epoch::{Epoch, Leadership};
 use crate::domain::ids::DepartmentName;
 
 use super::Leader;
+use super::claiming::Standing;
 use super::nodes::{DEPARTMENTS, DepartmentPaths, LeaderNode};
 use super::ranking;
 use super::session::{Failure, Session, op};
@@ -35,7 +35,7 @@ pub(super) struct Election {
     /// Cancelled when the department goes or the replica drains.
     pub(super) retired: CancellationToken,
     /// A claim whose outcome is unknown.
-    pending: Option<String>,
+    pub(super) pending: Option<String>,
     /// Not before this moment: a leadership was given up and somebody else should have a chance.
     pub(super) hold_off: Option<Instant>,
     /// The epoch was just raised for us: claim at once.
@@ -128,7 +128,7 @@ impl Election {
         }
     }
 
-    async fn pause(&self, span: Duration) {
+    pub(super) async fn pause(&self, span: Duration) {
         tokio::select! {
             () = sleep(span) => {}
             () = self.retired.cancelled() => {}
@@ -137,9 +137,9 @@ impl Election {
 
     /// Creates the nodes of the department where they are missing.
     async fn prepare(&self, session: &Session) -> Result<(), Failure> {
-        session.ensure(&self.shared, DEPARTMENTS, b"").await?;
-        session.ensure(&self.shared, &self.paths.department, b"").await?;
-        session.ensure(&self.shared, &self.paths.epoch, b"0").await
+        session.ensure(DEPARTMENTS, b"").await?;
+        session.ensure(&self.paths.department, b"").await?;
+        session.ensure(&self.paths.epoch, b"0").await
     }
 
     /// Reads the leader node once and does what follows from it.
@@ -159,6 +159,9 @@ impl Election {
         };
         if stat.ephemeral_owner == session.id {
             return self.own(session, node, &stat, counter_stat.version).await;
+        }
+        if self.shared.former.has(stat.ephemeral_owner) {
+            return self.supersede(session, &counter, counter_stat.version).await;
         }
         self.pending = None;
         self.eager = false;
@@ -224,16 +227,20 @@ impl Election {
                 () = self.retired.cancelled() => {}
             }
         };
+        let turn = async {
+            let named = self.is_named(session, counter).await?;
+            Ok::<_, Failure>(if named { self.shared.place(usize::MAX) } else { self.turn().await })
+        };
         let place = tokio::select! {
             () = news => return Ok(()),
-            place = self.turn() => place,
+            place = turn => place?,
         };
         if !session.is_connected() || !self.shared.lease.check() {
             return Ok(());
         }
         self.eager = false;
         self.hold_off = None;
-        let won = self.claim(session, counter, epoch_version).await?;
+        let won = self.claim(session, counter, epoch_version, Standing::Nothing).await?;
         if let Some(won) = won {
             self.lead(session, won).await;
         } else {
@@ -276,47 +283,7 @@ impl Election {
         let _ = tokio::time::timeout(Duration::from_secs(1), known).await;
     }
 
-    /// Claims: raises the epoch and creates the leader node, both or neither. None when somebody was faster.
-    async fn claim(&mut self, session: &Session, counter: &[u8], version: i32) -> Result<Option<Won>, Failure> {
-        let Some(current) = std::str::from_utf8(counter).ok().and_then(|text| text.trim().parse::<i64>().ok()) else {
-            tracing::error!(path = self.paths.epoch, "the epoch node does not hold a number; set it to the last epoch");
-            self.pause(Duration::from_secs(5)).await;
-            return Ok(None);
-        };
-        let me = &self.shared.me;
-        let node = LeaderNode {
-            replica: me.replica.to_string(),
-            instance: me.instance.clone(),
-            claim: Uuid::now_v7().to_string(),
-            url: me.url.clone(),
-            epoch: current + 1,
-            since: self.shared.clock.now().as_millis(),
-        };
-        let mut writer = session.client.new_multi_writer();
-        let raised = node.epoch.to_string();
-        writer.add_set_data(&self.paths.epoch, raised.as_bytes(), Some(version)).map_err(Failure::from)?;
-        let options = self.shared.access.ephemeral();
-        writer.add_create(&self.paths.leader, &node.encode(), &options).map_err(Failure::from)?;
-        self.pending = Some(node.claim.clone());
-        let results = match op(writer.commit()).await {
-            Ok(results) => results,
-            Err(Failure::Refused(Error::NodeExists | Error::BadVersion)) => {
-                self.pending = None;
-                return Ok(None);
-            }
-            // The next round reads whether it was done.
-            Err(failure) => return Err(failure),
-        };
-        // The stat of the creation is invalid in ZooKeeper 3.8 (ZOOKEEPER-4026); the transaction has one zxid.
-        let (Some(MultiWriteResult::SetData { stat }), Some(leader)) = (results.first(), node.leader()) else {
-            return Err(Failure::Unknown("an answer that does not fit the claim".to_owned()));
-        };
-        self.pending = None;
-        let leadership = self.leadership(Epoch(node.epoch), node.claim);
-        Ok(Some(Won { leadership, leader, zxid: stat.mzxid, epoch_version: stat.version }))
-    }
-
-    fn leadership(&self, epoch: Epoch, claim: String) -> Leadership {
+    pub(super) fn leadership(&self, epoch: Epoch, claim: String) -> Leadership {
         Leadership { department: self.department.clone(), epoch, replica: self.shared.me.replica.clone(), claim }
     }
 }

@@ -14,6 +14,7 @@ use super::election::{Election, Won};
 use super::session::{Failure, Session, op};
 use super::shared::{Signals, jittered};
 use super::{Claim, Lease, Verdict};
+use crate::domain::ids::ReplicaId;
 
 /// How long others go first after a leadership was given up.
 const HOLD_OFF: Duration = Duration::from_secs(1);
@@ -32,15 +33,19 @@ impl Election {
         match self.verdict(&won, lease, &ended).await {
             Some(Verdict::Lead) => {
                 tracing::info!(department.id = %self.department, epoch = %won.leadership.epoch, "leading");
+                let mut next = None;
                 if !ended.is_cancelled() {
                     self.shared.show_leader(&self.department, Some(&won.leader));
-                    self.hold(session, &won, &signals, &ended).await;
+                    next = self.hold(session, &won, &signals, &ended).await;
                 }
                 ended.cancel();
                 self.shared.show_leader(&self.department, None);
                 tracing::info!(department.id = %self.department, epoch = %won.leadership.epoch, "stepped down");
                 self.wait_released(&signals).await;
-                self.give_up(session, &won).await;
+                match next {
+                    Some(next) => self.leave_to(session, &won, &next).await,
+                    None => self.give_up(session, &won).await,
+                }
             }
             Some(Verdict::Stale(known)) => {
                 ended.cancel();
@@ -77,8 +82,15 @@ impl Election {
         }
     }
 
-    /// Returns when the leadership must end.
-    async fn hold(&mut self, session: &Session, won: &Won, signals: &Signals, ended: &CancellationToken) {
+    /// Returns when the leadership must end, with the replica that should lead next if somebody said so.
+    async fn hold(
+        &mut self,
+        session: &Session,
+        won: &Won,
+        signals: &Signals,
+        ended: &CancellationToken,
+    ) -> Option<ReplicaId> {
+        let mut named = signals.next.subscribe();
         let mut reconnects = session.reconnects.subscribe();
         loop {
             let news = async {
@@ -100,7 +112,9 @@ impl Election {
                     }
                 }
             };
+            let next = async { named.wait_for(Option::is_some).await.ok().and_then(|next| next.clone()) };
             let fenced = tokio::select! {
+                Some(next) = next => return Some(next),
                 still = news => if still { continue } else { false },
                 () = signals.fenced.cancelled() => true,
                 () = ended.cancelled() => false,
@@ -111,7 +125,7 @@ impl Election {
                 tracing::warn!(department.id = %self.department, epoch = %won.leadership.epoch, "fenced by MongoDB");
                 self.hold_off = Some(Instant::now() + HOLD_OFF);
             }
-            return;
+            return None;
         }
     }
 

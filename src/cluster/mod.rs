@@ -5,13 +5,18 @@
 //! one-shot watches. The fence in MongoDB is claimed by whoever receives a `Claim`.
 
 mod chroot;
+mod claiming;
+mod connect;
 mod departments;
 mod election;
+mod handover;
+mod inspect;
 mod leading;
 mod lease;
 mod members;
 mod nodes;
 mod ranking;
+mod registration;
 mod session;
 mod shared;
 #[cfg(test)]
@@ -29,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::zookeeper::ZookeeperConfig;
+use crate::domain::cause::Cause;
 use crate::domain::clock::{Clock, Timestamp};
 use crate::domain::epoch::{Epoch, Leadership};
 use crate::domain::ids::{DepartmentName, ReplicaId};
@@ -37,8 +43,7 @@ pub use chroot::create_chroot;
 pub use lease::Lease;
 
 use lease::LeaseKeeper;
-use nodes::Access;
-use shared::Shared;
+use shared::{Former, Shared};
 
 /// A replica as the others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +91,8 @@ pub struct ClusterView {
     pub members: Vec<Member>,
     /// Leaders, by department; a department without one is absent.
     pub leaders: BTreeMap<DepartmentName, Leader>,
+    /// What somebody should mend in ZooKeeper.
+    pub alarms: Vec<Cause>,
 }
 
 /// A won election. The receiver claims the fence in MongoDB, answers by `verdict`, and acts only after `Lead`.
@@ -134,12 +141,17 @@ impl Cluster {
         clock: Clock,
     ) -> (Self, mpsc::Receiver<Claim>) {
         let (claims, receiver) = mpsc::channel(64);
-        let empty = ClusterView { session: SessionState::Lost, members: Vec::new(), leaders: BTreeMap::new() };
+        let empty = ClusterView {
+            session: SessionState::Lost,
+            members: Vec::new(),
+            leaders: BTreeMap::new(),
+            alarms: Vec::new(),
+        };
         let (view, view_receiver) = watch::channel(Arc::new(empty));
         let shared = Arc::new(Shared {
-            access: Access::new(auth.is_some()),
             lease: LeaseKeeper::new(),
             session: watch::Sender::new(None),
+            former: Former::default(),
             signals: Mutex::default(),
             load: Arc::default(),
             draining: AtomicBool::new(me.draining),
@@ -179,10 +191,18 @@ impl Cluster {
         }
     }
 
+    /// Told by a task that another replica should lead: ends the leadership as soon as its work has stopped, and lets
+    /// that one go first.
+    pub fn hand_over(&self, leadership: &Leadership, to: &ReplicaId) {
+        if let Some(signals) = self.shared.signals_of(&leadership.claim) {
+            signals.next.send_replace(Some(to.clone()));
+        }
+    }
+
     /// Hands over: marks this replica as draining and claims nothing more, cancels every `ended`, waits for `released`
     /// (at most `within`), deletes the leader nodes and closes the session.
     pub async fn drain(&self, within: Duration) {
-        if let Err(failure) = session::mark_draining(&self.shared).await {
+        if let Err(failure) = registration::mark_draining(&self.shared).await {
             tracing::debug!(%failure, "not marked as draining");
         }
         self.shared.retiring.cancel();

@@ -110,6 +110,11 @@ fn encode(node: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(node).unwrap_or_default()
 }
 
+/// Everything but the right to change an ACL.
+fn rights() -> Permission {
+    Permission::READ | Permission::WRITE | Permission::CREATE | Permission::DELETE
+}
+
 /// The ACL of all our nodes.
 #[derive(Debug, Clone)]
 pub(super) struct Access([Acl; 1]);
@@ -117,10 +122,14 @@ pub(super) struct Access([Acl; 1]);
 impl Access {
     /// For the digest identity of the session if there is one, else for everybody; never the right to change ACLs.
     pub(super) fn new(authenticated: bool) -> Self {
-        let rights = Permission::READ | Permission::WRITE | Permission::CREATE | Permission::DELETE;
         // The server replaces `auth` by the identity that the session has shown.
         let who = if authenticated { AuthId::authed() } else { AuthId::anyone() };
-        Self([Acl::new(rights, who)])
+        Self([Acl::new(rights(), who)])
+    }
+
+    /// For one certificate, and no other identity that the session may have shown besides.
+    pub(super) fn x509(id: &str) -> Self {
+        Self([Acl::new(rights(), AuthId::new("x509", id))])
     }
 
     /// Options for a node that stays.

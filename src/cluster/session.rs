@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -15,13 +15,17 @@ use zookeeper_client::{Client, Error, MultiWriteError, SessionState};
 
 use crate::config::zookeeper::ZookeeperConfig;
 
+use super::connect::connect;
 use super::lease::boottime;
-use super::members;
-use super::nodes::{self, ReplicaNode};
+use super::nodes::{self, Access, ReplicaNode};
 use super::shared::{Shared, jittered};
+use super::{inspect, members, registration};
 
 /// How long one operation may take.
 const LIMIT: Duration = Duration::from_secs(2);
+/// Pauses between two tries to get a session.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_LONGEST: Duration = Duration::from_millis(500);
 
 /// Why an operation did not succeed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -73,6 +77,8 @@ pub(super) struct Session {
     pub(super) client: Client,
     /// Owner of our ephemeral nodes.
     pub(super) id: i64,
+    /// To whom the nodes belong that we make.
+    pub(super) access: Access,
     /// Counts the times that the connection came back.
     pub(super) reconnects: watch::Sender<u64>,
     /// Cancelled when the session is over.
@@ -86,8 +92,8 @@ impl Session {
     }
 
     /// Creates a persistent node unless it is there.
-    pub(super) async fn ensure(&self, shared: &Shared, path: &str, value: &[u8]) -> Result<(), Failure> {
-        match op(self.client.create(path, value, &shared.access.persistent())).await {
+    pub(super) async fn ensure(&self, path: &str, value: &[u8]) -> Result<(), Failure> {
+        match op(self.client.create(path, value, &self.access.persistent())).await {
             Ok(_) | Err(Failure::Refused(Error::NodeExists)) => Ok(()),
             Err(failure) => Err(failure),
         }
@@ -96,20 +102,24 @@ impl Session {
 
 /// Keeps a session until the cluster closes.
 pub(super) async fn keep(shared: Arc<Shared>, config: ZookeeperConfig, auth: Option<SecretString>) {
-    let mut pause = Duration::from_millis(100);
+    let mut pause = PAUSE_FIRST;
+    let mut failures = 0_u32;
     while !shared.closing.is_cancelled() {
         let connected = tokio::select! {
-            connected = connect(&config, auth.as_ref()) => connected,
+            connected = connect(&config, auth.as_ref(), config.chroot.trim_end_matches('/')) => connected,
             () = shared.closing.cancelled() => return,
         };
         match connected {
-            Ok(client) => {
-                pause = Duration::from_millis(100);
-                live(&shared, client, config.session_timeout).await;
+            Ok((client, access)) => {
+                (pause, failures) = (PAUSE_FIRST, 0);
+                live(&shared, client, access, config.session_timeout).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "no session with ZooKeeper; trying again");
-                pause = (pause * 2).min(Duration::from_secs(2));
+                if failures.is_multiple_of(30) {
+                    tracing::warn!(%error, "no session with ZooKeeper; trying again");
+                }
+                failures = failures.wrapping_add(1);
+                pause = (pause * 2).min(PAUSE_LONGEST);
             }
         }
         tokio::select! {
@@ -119,30 +129,21 @@ pub(super) async fn keep(shared: Arc<Shared>, config: ZookeeperConfig, auth: Opt
     }
 }
 
-async fn connect(config: &ZookeeperConfig, auth: Option<&SecretString>) -> Result<Client, Error> {
-    let mut connector = Client::connector().with_session_timeout(config.session_timeout);
-    if let Some(auth) = auth {
-        connector = connector.with_auth("digest", auth.expose_secret().as_bytes());
-    }
-    connector.connect(&format!("{}{}", config.connect, config.chroot.trim_end_matches('/'))).await
-}
-
 /// Uses one client until its session is over or the cluster closes.
-async fn live(shared: &Arc<Shared>, client: Client, asked: Duration) {
+async fn live(shared: &Arc<Shared>, client: Client, access: Access, asked: Duration) {
     // The shorter of the two: a server that grants less expires us earlier, one that grants more does no harm.
     let span = client.session_timeout().min(asked);
-    if span < asked {
-        tracing::warn!(?asked, granted = ?span, "ZooKeeper grants a shorter session than asked; raise its maxSessionTimeout");
-    }
+    inspect::granted(shared, asked, client.session_timeout());
     let mut states = client.state_watcher();
     let id = client.session_id().0;
     let gone = CancellationToken::new();
-    let session = Arc::new(Session { client, id, reconnects: watch::Sender::new(0), gone: gone.clone() });
+    let session = Arc::new(Session { client, id, access, reconnects: watch::Sender::new(0), gone: gone.clone() });
     tracing::info!(session = format!("{id:#x}"), "session with ZooKeeper");
     let work = async {
         tokio::join!(
             heartbeat(shared, &session, span),
             members::follow(shared, &session),
+            inspect::follow(shared, &session),
             follow_state(shared, &session)
         );
     };
@@ -153,6 +154,7 @@ async fn live(shared: &Arc<Shared>, client: Client, asked: Duration) {
     }
     gone.cancel();
     shared.lease.lose();
+    shared.former.add(id);
     shared.session.send_replace(None);
     shared.show_session();
     drop(session);
@@ -208,7 +210,7 @@ async fn heartbeat(shared: &Shared, session: &Arc<Session>, span: Duration) {
             continue;
         }
         if !registered {
-            registered = register(shared, session, &path).await;
+            registered = registration::register(shared, session, &path).await;
             if !registered {
                 continue;
             }
@@ -231,38 +233,6 @@ async fn heartbeat(shared: &Shared, session: &Arc<Session>, span: Duration) {
     }
 }
 
-/// Creates our own node; tells whether it is there and ours.
-async fn register(shared: &Shared, session: &Session, path: &str) -> bool {
-    let value = ReplicaNode::encode(&shared.me, shared.draining.load(Ordering::SeqCst));
-    let work = async {
-        session.ensure(shared, nodes::REPLICAS, b"").await?;
-        session.ensure(shared, nodes::DEPARTMENTS, b"").await?;
-        match op(session.client.create(path, &value, &shared.access.ephemeral())).await {
-            Ok(_) => Ok(true),
-            Err(Failure::Refused(Error::NodeExists)) => {
-                let stat = op(session.client.check_stat(path)).await?;
-                Ok(stat.is_some_and(|stat| stat.ephemeral_owner == session.id))
-            }
-            Err(failure) => Err(failure),
-        }
-    };
-    match work.await {
-        Ok(true) => true,
-        Ok(false) => {
-            tracing::debug!(replica = %shared.me.replica, "an earlier session, or another replica, has our id; waiting");
-            false
-        }
-        Err(Failure::Refused(Error::NoNode)) => {
-            tracing::warn!("the chroot is missing in ZooKeeper; run `rollkeeper migrate`");
-            false
-        }
-        Err(failure) => {
-            tracing::warn!(%failure, "could not register in ZooKeeper");
-            false
-        }
-    }
-}
-
 fn publish(shared: &Shared, session: &Arc<Session>) {
     shared.session.send_if_modified(|current| {
         let new = current.is_none();
@@ -271,19 +241,4 @@ fn publish(shared: &Shared, session: &Arc<Session>) {
         }
         new
     });
-}
-
-/// Marks this replica as draining, so that the others pass it over. One transaction, because the others watch the
-/// children of the parent and not the data, which changes with every heartbeat.
-pub(super) async fn mark_draining(shared: &Shared) -> Result<(), Failure> {
-    shared.draining.store(true, Ordering::SeqCst);
-    let Some(session) = shared.session.borrow().clone().filter(|session| session.is_connected()) else {
-        return Ok(());
-    };
-    let path = nodes::replica(&shared.me.replica);
-    let mut writer = session.client.new_multi_writer();
-    writer.add_delete(&path, None).map_err(Failure::from)?;
-    let value = ReplicaNode::encode(&shared.me, true);
-    writer.add_create(&path, &value, &shared.access.ephemeral()).map_err(Failure::from)?;
-    op(writer.commit()).await.map(drop)
 }

@@ -1,6 +1,6 @@
 //! What the tasks of the module share, and the one writer of the view.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,25 +10,29 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::cause::Cause;
 use crate::domain::clock::Clock;
-use crate::domain::ids::DepartmentName;
+use crate::domain::ids::{DepartmentName, ReplicaId};
 
 use super::lease::LeaseKeeper;
-use super::nodes::Access;
 use super::session::Session;
 use super::{Claim, ClusterView, Leader, Member, SessionState};
+
+/// Former sessions that are remembered. ZooKeeper forgets each after a timeout or two.
+const FORMER_MAX: usize = 64;
 
 /// What the tasks of the module share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) me: Member,
     pub(super) clock: Clock,
-    pub(super) access: Access,
     pub(super) lease: LeaseKeeper,
     pub(super) claims: mpsc::Sender<Claim>,
     pub(super) departments: watch::Receiver<Arc<BTreeSet<DepartmentName>>>,
     /// The registered session, while there is one.
     pub(super) session: watch::Sender<Option<Arc<Session>>>,
+    /// Sessions that this process had before.
+    pub(super) former: Former,
     pub(super) view: watch::Sender<Arc<ClusterView>>,
     /// What the claimants tell us, by the name of the claim.
     pub(super) signals: Mutex<BTreeMap<String, Signals>>,
@@ -45,6 +49,26 @@ pub(super) struct Shared {
     pub(super) tasks: TaskTracker,
 }
 
+/// The sessions that this process had and lost, the last ones of them: what they left behind in ZooKeeper is ours.
+#[derive(Debug, Default)]
+pub(super) struct Former(Mutex<VecDeque<i64>>);
+
+impl Former {
+    /// Takes a session in that nobody uses any more.
+    pub(super) fn add(&self, session: i64) {
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.len() == FORMER_MAX {
+            sessions.pop_front();
+        }
+        sessions.push_back(session);
+    }
+
+    /// Whether it was one of ours.
+    pub(super) fn has(&self, session: i64) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&session)
+    }
+}
+
 /// What the claimant tells us of one leadership.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Signals {
@@ -52,6 +76,8 @@ pub(super) struct Signals {
     pub(super) fenced: CancellationToken,
     /// All its work has stopped.
     pub(super) released: CancellationToken,
+    /// Who should lead next.
+    pub(super) next: watch::Sender<Option<ReplicaId>>,
 }
 
 impl Shared {
@@ -98,6 +124,22 @@ impl Shared {
             Some(_) => SessionState::Suspended,
         };
         self.change(|view| view.session != state, |view| view.session = state);
+    }
+
+    /// Shows an alarm by its code, or that there is none any more; one that is new is logged.
+    pub(super) fn show_alarm(&self, code: &str, alarm: Option<&Cause>) {
+        let shown = self.view.borrow().alarms.iter().find(|alarm| alarm.code == code).cloned();
+        if shown.as_ref() == alarm {
+            return;
+        }
+        if let Some(alarm) = alarm {
+            tracing::warn!(code, "{}", alarm.message);
+        }
+        let differs = |_: &ClusterView| true;
+        self.change(differs, |view| {
+            view.alarms.retain(|shown| shown.code != code);
+            view.alarms.extend(alarm.cloned());
+        });
     }
 
     fn change(&self, differs: impl Fn(&ClusterView) -> bool, apply: impl Fn(&mut ClusterView)) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 use url::Url;
@@ -160,6 +161,25 @@ fn zookeeper(config: &Config, findings: &mut Findings) {
     findings.need(good, "zookeeper.chroot", "this is not the path of a node", "Write /rollkeeper.");
     let timeout = (Duration::from_secs(2)..=Duration::from_secs(30)).contains(&zookeeper.session_timeout);
     findings.need(timeout, "zookeeper.session_timeout", "outside 2s to 30s", "Use 6s.");
+    let balance = (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&zookeeper.balance_after);
+    findings.need(balance, "zookeeper.balance_after", "outside 1s to 24h", "Use 60s.");
+    if let Some(Some(files)) = findings.take(zookeeper.tls_files()) {
+        let pem = |text: &str, kind: &str| text.contains("-----BEGIN ") && text.contains(kind);
+        let problem = "the file is not PEM of the right kind";
+        let certificate = "Name one with -----BEGIN CERTIFICATE-----.";
+        findings.need(pem(&files.ca, "CERTIFICATE-----"), "zookeeper.tls.ca_file", problem, certificate);
+        if let Some((own, key)) = &files.identity {
+            findings.need(pem(own, "CERTIFICATE-----"), "zookeeper.tls.cert_file", problem, certificate);
+            let fix = "Name one with -----BEGIN PRIVATE KEY-----.";
+            findings.need(pem(key.expose_secret(), "PRIVATE KEY-----"), "zookeeper.tls.key_file", problem, fix);
+        }
+        let named = zookeeper
+            .connect
+            .split(',')
+            .all(|server| server.rsplit_once(':').is_some_and(|(host, _)| ServerName::try_from(host).is_ok()));
+        let fix = "Write host names or addresses, as the certificates have them.";
+        findings.need(named, "zookeeper.connect", "a server has no name that a certificate could have", fix);
+    }
     if let Some(Some(auth)) = findings.take(zookeeper.auth()) {
         let parts = auth
             .expose_secret()

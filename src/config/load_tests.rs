@@ -62,6 +62,7 @@ fn a_file_with_the_required_keys_is_enough() {
     let folder = Folder::new();
     let config = folder.load(&[], &[]).unwrap();
     assert_eq!(config.zookeeper.session_timeout, Duration::from_secs(6));
+    assert_eq!(config.zookeeper.balance_after, Duration::from_mins(1));
     assert_eq!(config.targets.list.len(), 2);
     assert_eq!(config.auth.bootstrap_token().unwrap().expose_secret(), "t".repeat(40));
 }
@@ -139,6 +140,7 @@ fn all_problems_are_listed_at_once() {
     let error = Folder::new().refusal(&[
         "zookeeper.session_timeout=1s",
         "zookeeper.chroot=rollkeeper",
+        "zookeeper.balance_after=0s",
         "targets.write_quorum=3",
         "restore.range_records=1001",
         "restore.range_bytes=8388609",
@@ -153,6 +155,7 @@ fn all_problems_are_listed_at_once() {
     for key in [
         "zookeeper.session_timeout",
         "zookeeper.chroot",
+        "zookeeper.balance_after",
         "targets.write_quorum",
         "restore.range_records",
         "restore.range_bytes",
@@ -276,4 +279,23 @@ fn no_error_and_no_debug_text_repeats_the_connection_string() {
     assert!(!format!("{config:?}").contains("hunter2"));
     let error = folder.refusal(&["mongodb.uri=hunter2-is-not-a-uri", "mongodb.uri_file=/nowhere"]);
     assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn tls_to_zookeeper_needs_files_in_pem_and_a_key_with_its_certificate() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.dir.path().join(name).display().to_string();
+    std::fs::write(path("ca"), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    std::fs::write(path("key"), "no key").unwrap();
+    let ca = format!("zookeeper.tls.ca_file={}", path("ca"));
+    let (certificate, key) =
+        (format!("zookeeper.tls.cert_file={}", path("ca")), format!("zookeeper.tls.key_file={}", path("key")));
+    let config = folder.load(&[], &[&ca]).unwrap();
+    assert!(config.to_redacted_toml().contains("[zookeeper.tls]\nca_file = "), "{}", config.to_redacted_toml());
+    assert!(folder.refusal(&[&ca, &certificate]).contains("only one of cert_file and key_file"));
+    let error = folder.refusal(&[&ca, &certificate, &key]);
+    assert!(error.starts_with("zookeeper.tls.key_file") && error.lines().count() == 1, "{error}");
+    assert!(folder.refusal(&["zookeeper.tls.ca_file=/nowhere"]).starts_with("zookeeper.tls.ca_file"));
+    let named = folder.refusal(&[&ca, "zookeeper.connect=no name:2181"]);
+    assert!(named.contains("a server has no name that a certificate could have"), "{named}");
 }

@@ -17,7 +17,7 @@ use super::replica::ReplicaConfig;
 use super::restore::RestoreConfig;
 use super::targets::{Addressing, TargetConfig, TargetsConfig};
 use super::telemetry::{LogFormat, TelemetryConfig};
-use super::zookeeper::ZookeeperConfig;
+use super::zookeeper::{ZookeeperConfig, ZookeeperTlsConfig};
 
 /// What stands for a secret.
 const REDACTED: &str = "***";
@@ -124,11 +124,19 @@ fn print_mongodb(mongodb: &MongodbConfig, toml: &mut Toml) {
 }
 
 fn print_zookeeper(zookeeper: &ZookeeperConfig, toml: &mut Toml) {
-    let ZookeeperConfig { connect, chroot, session_timeout, auth_file } = zookeeper;
+    let ZookeeperConfig { connect, chroot, session_timeout, auth_file, tls, balance_after } = zookeeper;
     toml.table("[zookeeper]").text("connect", connect).text("chroot", chroot);
-    toml.duration("session_timeout", *session_timeout);
+    toml.duration("session_timeout", *session_timeout).duration("balance_after", *balance_after);
     if let Some(file) = auth_file {
         toml.path("auth_file", file);
+    }
+    if let Some(ZookeeperTlsConfig { ca_file, cert_file, key_file }) = tls {
+        toml.table("[zookeeper.tls]").path("ca_file", ca_file);
+        for (key, file) in [("cert_file", cert_file), ("key_file", key_file)] {
+            if let Some(file) = file {
+                toml.path(key, file);
+            }
+        }
     }
 }
 

@@ -57,6 +57,39 @@ impl ZookeeperConfig {
     pub fn auth(&self) -> Result<Option<SecretString>, ConfigError> {
         self.auth_file.as_deref().map(|file| read("zookeeper.auth_file", file)).transpose()
     }
+
+    /// The certificates and the key, if TLS is configured.
+    ///
+    /// # Errors
+    /// When one of the files cannot be read or is empty, or only one of certificate and key is given.
+    pub fn tls_files(&self) -> Result<Option<TlsFiles>, ConfigError> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        let ca = read("zookeeper.tls.ca_file", &tls.ca_file)?.expose_secret().to_owned();
+        let identity = match (&tls.cert_file, &tls.key_file) {
+            (Some(certificate), Some(key)) => {
+                let certificate = read("zookeeper.tls.cert_file", certificate)?.expose_secret().to_owned();
+                Some((certificate, read("zookeeper.tls.key_file", key)?))
+            }
+            (None, None) => None,
+            _ => {
+                return Err(invalid(
+                    "zookeeper.tls",
+                    "only one of cert_file and key_file is given",
+                    "Give both or none.",
+                ));
+            }
+        };
+        Ok(Some(TlsFiles { ca, identity }))
+    }
+}
+
+/// What TLS to ZooKeeper needs, as PEM.
+#[derive(Debug)]
+pub struct TlsFiles {
+    /// The authorities.
+    pub ca: String,
+    /// Our certificate and its key.
+    pub identity: Option<(String, SecretString)>,
 }
 
 /// The keys that requests to an S3 store are signed with. `Debug` shows none.

@@ -22,6 +22,26 @@ pub struct ZookeeperConfig {
     /// File that holds `user:password` for digest authentication. Without it every node is open to everybody.
     #[serde(default)]
     pub auth_file: Option<PathBuf>,
+    /// TLS to the servers. Without it everything travels in clear, the password too.
+    #[serde(default)]
+    pub tls: Option<ZookeeperTlsConfig>,
+    /// How long the replicas have to be the same before leaderships move so that each leads its share. Default 60s.
+    #[serde(with = "duration", default = "balance_after")]
+    pub balance_after: Duration,
+}
+
+/// Certificates. The name or address of each server has to be in its certificate.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZookeeperTlsConfig {
+    /// File with the certificates of the authorities that sign those of the servers, in PEM.
+    pub ca_file: PathBuf,
+    /// File with our certificate, in PEM. With it, every node belongs to what the certificate stands for.
+    #[serde(default)]
+    pub cert_file: Option<PathBuf>,
+    /// File with its key, in PEM.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
 }
 
 fn chroot() -> String {
@@ -30,4 +50,8 @@ fn chroot() -> String {
 
 fn session_timeout() -> Duration {
     Duration::from_secs(6)
+}
+
+fn balance_after() -> Duration {
+    Duration::from_mins(1)
 }

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod backup;
+pub mod balance;
 pub mod barrier;
 pub mod basis;
 pub mod cause;
@@ -24,6 +25,7 @@ pub mod rate;
 pub mod renames;
 pub mod restore;
 pub mod retention;
+pub mod step_down;
 pub mod text;
 pub mod token;
 pub mod undo;

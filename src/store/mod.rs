@@ -29,6 +29,7 @@ pub mod restore_undo;
 pub mod restores;
 pub mod retired;
 mod scan;
+pub mod step_downs;
 pub mod tail;
 pub mod tokens;
 mod told;
@@ -96,6 +97,8 @@ pub struct Store {
     pub windows: windows::Windows,
     /// The identity of the repository of backups.
     pub repository: repository::RepositoryRecord,
+    /// Wishes that a leadership goes to another replica.
+    pub step_downs: step_downs::StepDowns,
     /// Change streams of departments.
     pub tail: tail::Tail,
     /// Tokens that were issued.
@@ -122,6 +125,7 @@ impl Store {
             divergences: divergence::Divergences::new(&database),
             windows: windows::Windows::new(&database),
             repository: repository::RepositoryRecord::new(&database),
+            step_downs: step_downs::StepDowns::new(&database),
             tail: tail::Tail::new(&database),
             tokens: tokens::Tokens::new(&database),
             database,

@@ -14,7 +14,9 @@ use super::exchanged::Looked;
 use super::follower::Follower;
 use super::halt::Halt;
 use super::stream::Hub;
-use super::{archive, backups, catch_up, follow, prune, rescan, restores, schedule, scrub, scrub_snapshots};
+use super::{
+    archive, backups, balance, catch_up, follow, prune, rescan, restores, schedule, scrub, scrub_snapshots, step_down,
+};
 use crate::backup::Repository;
 use crate::backup::journal_read::JournalPlace;
 use crate::cluster::{Claim, Lease, Verdict};
@@ -61,6 +63,7 @@ pub(super) struct Pokes {
     pub(super) catch_up: Notify,
     pub(super) prune: Notify,
     pub(super) settle: Notify,
+    pub(super) step_down: Notify,
 }
 
 impl Leading {
@@ -205,6 +208,8 @@ async fn run_tasks(leading: &Leading, hub: Hub) {
         tracker.spawn(follow::run(leading.clone(), hub).instrument(span.clone())),
         tracker.spawn(divergence::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(schedule::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(step_down::run(leading.clone()).instrument(span.clone())),
+        tracker.spawn(balance::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(writer(archive::run(leading.clone()).boxed())),
         tracker.spawn(writer(backups::run(leading.clone()).boxed())),
         tracker.spawn(writer(restores::run(leading.clone()).boxed())),

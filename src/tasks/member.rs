@@ -75,6 +75,7 @@ fn wake(leading: &Leading, event: &TailEvent) {
         }
         TailKind::Restore => leading.pokes.restores.notify_one(),
         TailKind::Barrier(_) => leading.pokes.archive.notify_one(),
+        TailKind::StepDown => leading.pokes.step_down.notify_one(),
         TailKind::Department => leading.pokes.schedule.notify_one(),
         TailKind::User(_)
         | TailKind::Other

@@ -7,6 +7,7 @@
 mod apply;
 mod archive;
 mod backups;
+mod balance;
 mod capture;
 mod catch_up;
 mod divergence;
@@ -32,6 +33,7 @@ mod schedule;
 mod scrub;
 mod scrub_snapshots;
 mod settle;
+mod step_down;
 mod stream;
 mod sweep;
 

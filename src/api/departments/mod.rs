@@ -4,6 +4,7 @@ pub mod divergence;
 pub mod keep;
 mod known;
 pub mod put;
+pub mod step_down;
 pub mod window;
 pub mod wire;
 

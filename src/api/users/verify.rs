@@ -97,6 +97,7 @@ impl Attempts {
 /// bcrypt the first 72 bytes count.
 #[utoipa::path(post, path = "/users/{user_id}/verify-password", operation_id = "verifyPassword", tag = "users",
     params(("user_id" = String, Path, description = "Id of the user.")), request_body = PasswordQuestion,
+    security(("bearer" = ["users:verify"])),
     responses((status = 200, description = "Whether it is the password.", body = PasswordVerdict), Problems))]
 pub(in crate::api) async fn verify_password(
     State(app): State<App>,

@@ -1,5 +1,6 @@
 //! Elections against a real ZooKeeper, whose address is in `ROLLKEEPER_TEST_ZOOKEEPER`; each test in its own chroot.
 
+mod handing;
 mod proxy;
 
 use std::time::Instant;
@@ -53,7 +54,14 @@ impl Scene {
     }
 
     fn config(&self, connect: String) -> ZookeeperConfig {
-        ZookeeperConfig { connect, chroot: self.chroot.clone(), session_timeout: T, auth_file: None }
+        ZookeeperConfig {
+            connect,
+            chroot: self.chroot.clone(),
+            session_timeout: T,
+            auth_file: None,
+            tls: None,
+            balance_after: Duration::from_mins(1),
+        }
     }
 
     fn replica(&self, id: &str) -> Replica {

@@ -93,6 +93,8 @@ pub enum TailKind {
     Restore,
     /// A barrier of the department was asked for, or asked for again.
     Barrier(BarrierId),
+    /// Somebody wishes that the leadership of the department goes to another replica.
+    StepDown,
     /// The department's own document changed (policy, state, schedule).
     Department,
     /// Something that asks for nothing.

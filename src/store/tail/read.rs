@@ -10,6 +10,7 @@ use crate::domain::ids::{BarrierId, DepartmentName};
 use crate::store::StoreError;
 use crate::store::documents::extjson::canonical;
 use crate::store::documents::users::{read_key, read_user};
+use crate::store::step_downs;
 
 /// The reason of an event after which nothing is as it was.
 pub(super) fn gone(operation: &str) -> Option<&'static str> {
@@ -40,6 +41,7 @@ pub(super) fn kind_of(operation: &str, event: &RawDocumentBuf) -> Result<TailKin
         "users" => change_of(operation, event).map(TailKind::User),
         "backups" => Ok(TailKind::Backup { marker: marker_of(event) }),
         "restores" => Ok(TailKind::Restore),
+        "barriers" if id_of(event) == Some(step_downs::ID) => Ok(TailKind::StepDown),
         "barriers" if is_asked(operation, event) => {
             // A tick lies among the barriers, and nobody waits for it.
             Ok(barrier_of(event).map_or(TailKind::Other, TailKind::Barrier))
@@ -61,7 +63,11 @@ fn is_asked(operation: &str, event: &RawDocumentBuf) -> bool {
 }
 
 fn barrier_of(event: &RawDocumentBuf) -> Option<BarrierId> {
-    event.get_document("documentKey").ok()?.get_document("_id").ok()?.get_str("id").ok()?.parse().ok()
+    id_of(event)?.parse().ok()
+}
+
+fn id_of(event: &RawDocumentBuf) -> Option<&str> {
+    event.get_document("documentKey").ok()?.get_document("_id").ok()?.get_str("id").ok()
 }
 
 /// Session and number of the transaction of an event; only events of transactions have them.

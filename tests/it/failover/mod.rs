@@ -6,6 +6,7 @@ mod drain;
 mod history;
 mod leaders;
 mod restores;
+mod step_down;
 
 use std::time::Duration;
 

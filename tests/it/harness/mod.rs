@@ -4,12 +4,16 @@
 
 pub(crate) mod archived;
 pub(crate) mod buckets;
+pub(crate) mod certificates;
 pub(crate) mod changes;
 pub(crate) mod client;
 pub(crate) mod copies;
+pub(crate) mod effects;
+pub(crate) mod ensemble;
 pub(crate) mod events;
 pub(crate) mod faulty;
 pub(crate) mod hanging;
+pub(crate) mod network;
 pub(crate) mod objects;
 pub(crate) mod parts;
 pub(crate) mod process;

@@ -22,13 +22,19 @@ pub(crate) struct Part {
     program: PathBuf,
     arguments: Vec<String>,
     log: PathBuf,
+    host: String,
     port: u16,
 }
 
 impl Part {
     /// Its `host:port`.
     pub(crate) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The same, on another address than that of the loopback device.
+    pub(super) fn at(self, host: &str) -> Self {
+        Self { host: host.to_owned(), ..self }
     }
 
     /// Starts it again after it was killed or stopped; it may not serve yet.
@@ -36,15 +42,26 @@ impl Part {
         self.process = Process::start(Command::new(&self.program).args(&self.arguments), &self.log);
     }
 
-    fn start(program: PathBuf, arguments: Vec<String>, log: PathBuf, port: u16) -> Self {
+    pub(super) fn start(program: PathBuf, arguments: Vec<String>, log: PathBuf, port: u16) -> Self {
         let process = Process::start(Command::new(&program).args(&arguments), &log);
-        Self { process, program, arguments, log, port }
+        Self { process, program, arguments, log, host: "127.0.0.1".to_owned(), port }
     }
 }
 
 /// Starts a replica set of one member.
 pub(crate) async fn mongod(folder: &Path, oplog_mb: u32) -> Part {
-    let started = bare_mongod(folder, oplog_mb);
+    initiated(bare_mongod(folder, oplog_mb)).await
+}
+
+/// Starts a replica set of one member that listens on another address than that of the loopback device.
+pub(crate) async fn mongod_at(folder: &Path, host: &str) -> Part {
+    let (port, mut arguments) = bare_command(&folder.join("mongod"), 128);
+    arguments.iter_mut().filter(|argument| *argument == "127.0.0.1").for_each(|argument| host.clone_into(argument));
+    let log = folder.join("mongod.log");
+    initiated(Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, log, port).at(host)).await
+}
+
+async fn initiated(started: Part) -> Part {
     let admin = admin_of(&started).await;
     let set = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": started.address() }] };
     eventually("mongod serves", START, async || admin.run_command(doc! { "ping": 1 }).await.ok()).await;
@@ -180,11 +197,20 @@ pub(crate) async fn until_primary(admin: &mongodb::Database) {
 
 /// Starts a ZooKeeper of one server.
 pub(crate) async fn zookeeper(folder: &Path) -> Part {
+    let started = zookeeper_with(folder, |port| {
+        format!("clientPort={port}\nclientPortAddress=127.0.0.1\nminSessionTimeout=1000\n")
+    });
+    zookeeper_serves(&started).await;
+    started
+}
+
+/// Starts a ZooKeeper of one server with the ports and settings of the caller; it may not serve yet.
+pub(crate) fn zookeeper_with(folder: &Path, settings: impl Fn(u16) -> String) -> Part {
     let (port, file) = (free_port(), folder.join("zookeeper.cfg"));
     let settings = format!(
-        "tickTime=500\nminSessionTimeout=1000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
-         admin.enableServer=false\n4lw.commands.whitelist=*\nmaxClientCnxns=0\n",
-        folder.join("zookeeper").display()
+        "tickTime=500\ndataDir={}\nadmin.enableServer=false\n4lw.commands.whitelist=*\nmaxClientCnxns=0\n{}",
+        folder.join("zookeeper").display(),
+        settings(port)
     );
     std::fs::write(&file, settings).expect("write the settings of ZooKeeper");
     let arguments = [
@@ -197,17 +223,25 @@ pub(crate) async fn zookeeper(folder: &Path) -> Part {
         &file.display().to_string(),
     ]
     .map(ToOwned::to_owned);
-    let started = Part::start("java".into(), arguments.into(), folder.join("zookeeper.log"), port);
-    eventually("ZooKeeper serves", START, async || {
-        let mut connection = TcpStream::connect(started.address()).await.ok()?;
+    Part::start("java".into(), arguments.into(), folder.join("zookeeper.log"), port)
+}
+
+/// Waits until a ZooKeeper server serves.
+pub(crate) async fn zookeeper_serves(server: &Part) {
+    eventually("ZooKeeper serves", START, async || zookeeper_mode(server).await.map(drop)).await;
+}
+
+/// What a ZooKeeper server is (`leader`, `follower`, `standalone`); none while it does not serve.
+pub(crate) async fn zookeeper_mode(server: &Part) -> Option<String> {
+    let asking = async {
+        let mut connection = TcpStream::connect(server.address()).await.ok()?;
         connection.write_all(b"srvr").await.ok()?;
         let mut answer = String::new();
-        // One that comes while the server still starts is taken and never answered.
-        tokio::time::timeout(Duration::from_secs(1), connection.read_to_string(&mut answer)).await.ok()?.ok()?;
-        answer.contains("Mode:").then_some(())
-    })
-    .await;
-    started
+        connection.read_to_string(&mut answer).await.ok()?;
+        answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(ToOwned::to_owned)
+    };
+    // One that comes while the server still starts is taken and never answered.
+    tokio::time::timeout(Duration::from_secs(1), asking).await.ok()?
 }
 
 /// A port that nobody listens on now, below those that the system gives to outgoing connections: one of these could take

@@ -1,5 +1,6 @@
 //! One replica: a process of the service.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -17,18 +18,19 @@ pub(crate) struct Replica {
     pub(crate) client: Client,
     /// Its process.
     pub(crate) process: Process,
-    binary: PathBuf,
+    /// The program and what comes before its arguments.
+    program: Vec<OsString>,
     config: PathBuf,
     log: PathBuf,
 }
 
 impl Replica {
     /// Starts `rollkeeper serve` with the configuration file.
-    pub(crate) fn start(id: String, url: String, token: &str, binary: &Path, config: PathBuf) -> Self {
+    pub(crate) fn start(id: String, url: String, token: &str, program: Vec<OsString>, config: PathBuf) -> Self {
         let log = config.with_extension("log");
-        let process = serve(binary, &config, &log);
+        let process = serve(&program, &config, &log);
         let client = Client::new(&url, token);
-        Self { id, url, client, process, binary: binary.to_owned(), config, log }
+        Self { id, url, client, process, program, config, log }
     }
 
     /// Crashes it (SIGKILL).
@@ -63,7 +65,7 @@ impl Replica {
 
     /// Starts it again on the same port; the log goes on.
     pub(crate) fn restart(&mut self) {
-        self.process = serve(&self.binary, &self.config, &self.log);
+        self.process = serve(&self.program, &self.config, &self.log);
     }
 
     /// Its log so far.
@@ -72,6 +74,6 @@ impl Replica {
     }
 }
 
-fn serve(binary: &Path, config: &Path, log: &Path) -> Process {
-    Process::start(Command::new(binary).arg("serve").arg("--config").arg(config), log)
+fn serve(program: &[OsString], config: &Path, log: &Path) -> Process {
+    Process::start(Command::new(&program[0]).args(&program[1..]).arg("serve").arg("--config").arg(config), log)
 }

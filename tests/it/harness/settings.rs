@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::network::Home;
+
 /// What a test chooses; the defaults let nothing happen by itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -29,6 +31,14 @@ pub(crate) struct Settings {
     pub(crate) oplog_mb: u32,
     pub(crate) own_zookeeper: bool,
     pub(crate) zookeeper_of: HashMap<usize, String>,
+    /// More lines of `[zookeeper]`.
+    pub(crate) zookeeper_extra: String,
+    /// Servers of an ensemble that the test has, instead of the shared one.
+    pub(crate) zookeeper: Option<String>,
+    /// URI of a MongoDB that the test has, instead of the shared one.
+    pub(crate) mongodb: Option<String>,
+    /// Where replicas run that do not run on the loopback device.
+    pub(crate) homes: HashMap<usize, Home>,
 }
 
 impl Default for Settings {
@@ -51,6 +61,10 @@ impl Default for Settings {
             oplog_mb: 128,
             own_zookeeper: false,
             zookeeper_of: HashMap::new(),
+            zookeeper_extra: String::new(),
+            zookeeper: None,
+            mongodb: None,
+            homes: HashMap::new(),
         }
     }
 }
@@ -66,6 +80,11 @@ pub(crate) struct Place {
 }
 
 impl Settings {
+    /// Where the replica with that index runs.
+    pub(super) fn home(&self, index: usize) -> Home {
+        self.homes.get(&index).cloned().unwrap_or_default()
+    }
+
     /// The configuration file of the replica with that index.
     pub(crate) fn toml(&self, place: &Place, folder: &Path, index: usize, port: u16) -> String {
         let Place { mongodb, database, chroot, recipient, .. } = place;
@@ -80,6 +99,7 @@ impl Settings {
             targets_extra,
             more_targets,
             http,
+            zookeeper_extra,
             extra,
             ..
         } = self;
@@ -90,19 +110,20 @@ impl Settings {
         // Most tests have no client that would need one.
         let notice = if http.contains("drain_notice") { "" } else { ", drain_notice = \"0s\"" };
         let id = index + 1;
+        let host = self.home(index).host;
         let folder = folder.display();
         let target = |n| format!("[[targets.list]]\nname = \"t{n}\"\nurl = \"file://{folder}/targets/t{n}\"\n");
         let targets = (1..=self.targets).map(target).collect::<Vec<_>>().concat();
         format!(
-            "replica = {{ id = \"r{id}\", url = \"http://127.0.0.1:{port}\" }}\n\
-             http = {{ listen = \"127.0.0.1:{port}\"{notice}{http} }}\n\
+            "replica = {{ id = \"r{id}\", url = \"http://{host}:{port}\" }}\n\
+             http = {{ listen = \"{host}:{port}\"{notice}{http} }}\n\
              mongodb = {{ uri = \"{mongodb}\", database = \"{database}\" }}\n\
              keys = {{ recipients = [\"{recipient}\"], identity_file = \"{folder}/identity\" }}\n\
              backup = {{ backup_every = \"{backup_every}\", chunk_records = {chunk_records}{backup} }}\n\
              restore = {{ {restore} }}\n\
              auth = {{ bootstrap_token_file = \"{folder}/token\" }}\n\
              [zookeeper]\nconnect = \"{zookeeper}\"\nchroot = \"{chroot}\"\nsession_timeout = \"{session_timeout}\"\n\
-             auth_file = \"{folder}/zookeeper-auth\"\n\
+             auth_file = \"{folder}/zookeeper-auth\"\n{zookeeper_extra}\n\
              [targets]\n{targets_extra}\n{targets}{more_targets}{extra}\n"
         )
     }

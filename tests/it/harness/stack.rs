@@ -70,9 +70,13 @@ impl Stack {
         let zookeeper = if settings.own_zookeeper { Some(parts::zookeeper(path).await) } else { None };
         let mongodb = mongod.as_ref().map(|part| format!("mongodb://{}/?replicaSet=rs0", part.address()));
         let place = Place {
-            mongodb: mongodb.unwrap_or_else(|| variable("ROLLKEEPER_TEST_MONGODB_URI")),
+            mongodb: mongodb
+                .or_else(|| settings.mongodb.clone())
+                .unwrap_or_else(|| variable("ROLLKEEPER_TEST_MONGODB_URI")),
             database: unique("it"),
-            zookeeper: zookeeper.as_ref().map_or_else(|| variable("ROLLKEEPER_TEST_ZOOKEEPER"), Part::address),
+            zookeeper: (zookeeper.as_ref().map(Part::address))
+                .or_else(|| settings.zookeeper.clone())
+                .unwrap_or_else(|| variable("ROLLKEEPER_TEST_ZOOKEEPER")),
             chroot: format!("/{}", unique("it")),
             recipient: identity.to_public().to_string(),
         };
@@ -90,12 +94,13 @@ impl Stack {
         assert!(done.status.success(), "migrate: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    pub(super) fn add_replica(&mut self, settings: &Settings, index: usize) {
+    pub(crate) fn add_replica(&mut self, settings: &Settings, index: usize) {
         let (id, port) = (format!("r{}", index + 1), parts::free_port());
         let config = self.folder.path().join(format!("{id}.toml"));
         std::fs::write(&config, settings.toml(&self.place, self.folder.path(), index, port)).expect("write a file");
-        let url = format!("http://127.0.0.1:{port}");
-        self.replicas.push(Replica::start(id, url, &self.token, &settings.binary, config));
+        let home = settings.home(index);
+        let url = format!("http://{}:{port}", home.host);
+        self.replicas.push(Replica::start(id, url, &self.token, home.command(&settings.binary), config));
     }
 
     pub(crate) async fn is_ready(&self, client: &Client) -> bool {
