@@ -12,6 +12,8 @@ pub mod health;
 pub mod import;
 pub mod jobs;
 mod listener;
+mod metering;
+pub mod metrics;
 pub mod middleware;
 pub mod pages;
 pub mod passwords;
@@ -102,6 +104,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(cluster::get_cluster))
         .routes(routes!(health::get_liveness))
         .routes(routes!(health::get_readiness))
+        .routes(routes!(metrics::get_metrics))
 }
 
 /// The service: every route, the document, and the edge around them.
@@ -115,6 +118,7 @@ pub fn router(app: App) -> axum::Router {
         .layer(axum::Extension(events::Hub::default()))
         .layer(axum::Extension(health::Readiness::default()))
         .layer(axum::middleware::from_fn_with_state(edge, middleware::edge))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), metrics::meter))
         .with_state(app)
 }
 

@@ -33,6 +33,7 @@ pub struct Hasher {
     permits: Arc<Semaphore>,
     concurrency: usize,
     waiting: AtomicUsize,
+    refused: AtomicUsize,
     queue: usize,
 }
 
@@ -52,6 +53,7 @@ impl Hasher {
             permits: Arc::new(Semaphore::new(concurrency)),
             concurrency,
             waiting: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
             queue: config.hash_queue,
         })
     }
@@ -59,6 +61,16 @@ impl Hasher {
     /// How many hashes run at the same time.
     pub const fn concurrency(&self) -> usize {
         self.concurrency
+    }
+
+    /// How many passwords wait to be hashed.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many were refused since the start.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Hashes a password for a request that waits.
@@ -84,6 +96,7 @@ impl Hasher {
 
     async fn queued(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let place = Place::take(&self.waiting, self.queue).ok_or_else(|| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             Problem::unavailable("Too many passwords are being hashed at the moment.").code("hashing_saturated")
         })?;
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(failed);

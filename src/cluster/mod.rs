@@ -6,12 +6,14 @@
 
 mod chroot;
 mod departments;
+pub mod doctor;
 mod election;
 mod leading;
 mod lease;
 mod members;
 mod nodes;
 mod ranking;
+mod seen;
 mod session;
 mod shared;
 #[cfg(test)]

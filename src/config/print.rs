@@ -36,12 +36,16 @@ impl Config {
         print_restore(restore, &mut toml);
         let AuthConfig { bootstrap_token_file } = auth;
         toml.table("[auth]").path("bootstrap_token_file", bootstrap_token_file);
-        let TelemetryConfig { format, level } = telemetry;
+        let TelemetryConfig { format, level, metrics_listen, metrics_public } = telemetry;
         let format = match format {
             LogFormat::Json => "json",
             LogFormat::Text => "text",
         };
         toml.table("[telemetry]").text("format", format).text("level", level);
+        if let Some(listen) = metrics_listen {
+            toml.text("metrics_listen", &listen.to_string());
+        }
+        toml.line("metrics_public", metrics_public);
         toml.0
     }
 }

@@ -1,8 +1,10 @@
-//! `[telemetry]`: logs.
+//! `[telemetry]`: logs and metrics.
+
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-/// Logs.
+/// Logs and metrics.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
@@ -10,6 +12,10 @@ pub struct TelemetryConfig {
     pub format: LogFormat,
     /// Filter in the syntax of `tracing-subscriber`. Default `info`.
     pub level: String,
+    /// Address of a listener that has nothing but `/metrics`, without a token. Default none.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Whether `/metrics` of the service needs no token. Default false.
+    pub metrics_public: bool,
 }
 
 /// Form of a log line.
@@ -24,6 +30,6 @@ pub enum LogFormat {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Json, level: "info".to_owned() }
+        Self { format: LogFormat::Json, level: "info".to_owned(), metrics_listen: None, metrics_public: false }
     }
 }

@@ -14,6 +14,7 @@ pub mod department;
 pub mod divergence;
 pub mod drift;
 pub mod epoch;
+pub mod exam;
 pub mod history;
 pub mod ids;
 pub mod plan;

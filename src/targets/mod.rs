@@ -4,10 +4,12 @@
 //! folder; `layout` spells every object path.
 
 pub mod aged;
+pub mod doctor;
 pub mod error;
 pub mod layout;
 mod listing;
 mod look;
+mod meter;
 mod root;
 pub mod target;
 mod unfinished;
