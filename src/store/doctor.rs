@@ -15,6 +15,8 @@ use crate::domain::exam::{Exam, Notes};
 const TRANSACTION_SECONDS_GOOD: i64 = 10;
 /// How far back the oplog should reach: an outage of the leaders over a night.
 const OPLOG_HOURS_GOOD: f64 = 24.0;
+/// Younger than this, it says nothing of how long it will reach.
+const OPLOG_HOURS_YOUNG: f64 = 1.0;
 /// What the service does with its database.
 const ACTIONS: [&str; 9] = [
     "find",
@@ -160,8 +162,8 @@ impl Store {
     }
 
     async fn examine_oplog(&self, notes: &mut Notes, idle_head_every: Duration) {
-        let window = match self.oplog_window().await {
-            Ok(Some(window)) => window,
+        let (hours, filled) = match self.oplog_reach().await {
+            Ok(Some(reach)) => reach,
             Ok(None) => {
                 return notes.unknown("oplog_window", "the server does not say", "Look at rs.printReplicationInfo().");
             }
@@ -171,20 +173,11 @@ impl Store {
                 return notes.unknown("oplog_window", chain(&error), remedy);
             }
         };
-        let found = format!("the oplog holds about {window:.1} hours of writes like those of late");
-        let remedy = "Make it longer on every member: db.adminCommand({replSetResizeOplog: 1, size: <MB>, minRetentionHours: 24}).";
-        let least = idle_head_every.as_secs_f64() * 10.0 / 3600.0;
-        if window < least {
-            notes.failed("oplog_window", format!("{found}: leaders lose their place in it, which makes gaps"), remedy);
-        } else if window < OPLOG_HOURS_GOOD {
-            notes.warning("oplog_window", format!("{found}: a longer outage of all leaders makes a gap"), remedy);
-        } else {
-            notes.ok("oplog_window", found);
-        }
+        grade_oplog(notes, hours, filled, idle_head_every);
     }
 
-    /// How many hours the oplog holds when it is full, by the rate at which it has been filled.
-    async fn oplog_window(&self) -> Result<Option<f64>, StoreError> {
+    /// How many hours back the oplog reaches, and which part of it is full.
+    async fn oplog_reach(&self) -> Result<Option<(f64, f64)>, StoreError> {
         let local = self.database.client().database("local");
         let oplog = local.collection::<Document>("oplog.rs");
         let stats = read(local.run_command(doc! { "collStats": "oplog.rs" })).await?;
@@ -193,8 +186,28 @@ impl Store {
         let seconds = |entry: Option<Document>| Some(f64::from(entry?.get_timestamp("ts").ok()?.time));
         let (Some(first), Some(last)) = (seconds(first), seconds(last)) else { return Ok(None) };
         let (Some(size), Some(most)) = (real(stats.get("size")), real(stats.get("maxSize"))) else { return Ok(None) };
-        let filled = (size / most).clamp(1e-6, 1.0);
-        Ok(Some((last - first).max(1.0) / filled / 3600.0))
+        Ok(Some(((last - first).max(1.0) / 3600.0, (size / most).clamp(1e-6, 1.0))))
+    }
+}
+
+/// Where it is not full yet, it will reach as far as it was filled by what was written until now.
+fn grade_oplog(notes: &mut Notes, hours: f64, filled: f64, idle_head_every: Duration) {
+    let window = hours / filled;
+    if window < OPLOG_HOURS_GOOD && filled < 0.5 && hours < OPLOG_HOURS_YOUNG {
+        let found =
+            format!("the oplog is {:.0} minutes old and {:.0} % full: too young to say", hours * 60.0, filled * 100.0);
+        return notes.unknown("oplog_window", found, "Ask again when it has seen a day of writes.");
+    }
+    let found = format!("the oplog holds about {window:.1} hours of writes like those of late");
+    let remedy =
+        "Make it longer on every member: db.adminCommand({replSetResizeOplog: 1, size: <MB>, minRetentionHours: 24}).";
+    let least = idle_head_every.as_secs_f64() * 10.0 / 3600.0;
+    if window < least {
+        notes.failed("oplog_window", format!("{found}: leaders lose their place in it, which makes gaps"), remedy);
+    } else if window < OPLOG_HOURS_GOOD {
+        notes.warning("oplog_window", format!("{found}: a longer outage of all leaders makes a gap"), remedy);
+    } else {
+        notes.ok("oplog_window", found);
     }
 }
 
@@ -248,6 +261,21 @@ fn real(value: Option<&Bson>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::exam::Grade;
+
+    #[test]
+    fn an_oplog_reaches_as_far_as_it_will_when_it_is_full() {
+        let grade = |hours, filled| {
+            let mut notes = Notes::of("mongodb");
+            grade_oplog(&mut notes, hours, filled, Duration::from_mins(1));
+            notes.done()[0].grade
+        };
+        assert_eq!(grade(30.0, 1.0), Grade::Ok);
+        assert_eq!(grade(10.0, 0.25), Grade::Ok, "a quarter in ten hours");
+        assert_eq!(grade(2.0, 1.0), Grade::Warning);
+        assert_eq!(grade(0.1, 1.0), Grade::Failed);
+        assert_eq!(grade(0.1, 0.01), Grade::Unknown, "it has only just begun");
+    }
 
     #[test]
     fn rights_count_where_they_are_for_the_whole_database() {

@@ -87,7 +87,6 @@ async fn a_healthy_stack_is_well_but_for_open_doors_and_nothing_is_left_behind()
         ("mongodb", "reachable", "rs0"),
         ("mongodb", "write_concern", "majority"),
         ("mongodb", "transaction_lifetime", "is 5"),
-        ("mongodb", "oplog_window", "hours"),
         ("zookeeper", "servers", "standalone"),
         ("zookeeper", "session", "2s"),
         ("zookeeper", "chroot", "is there"),
