@@ -94,9 +94,12 @@ impl Session {
     }
 }
 
+/// Attempts between two lines of the log about the same failure.
+const LOG_EVERY: u32 = 30;
+
 /// Keeps a session until the cluster closes.
 pub(super) async fn keep(shared: Arc<Shared>, config: ZookeeperConfig, auth: Option<SecretString>) {
-    let mut pause = Duration::from_millis(100);
+    let (mut pause, mut attempts) = (Duration::from_millis(100), 0_u32);
     while !shared.closing.is_cancelled() {
         let connected = tokio::select! {
             connected = connect(&config, auth.as_ref()) => connected,
@@ -104,11 +107,15 @@ pub(super) async fn keep(shared: Arc<Shared>, config: ZookeeperConfig, auth: Opt
         };
         match connected {
             Ok(client) => {
-                pause = Duration::from_millis(100);
+                (pause, attempts) = (Duration::from_millis(100), 0);
                 live(&shared, client, config.session_timeout).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "no session with ZooKeeper; trying again");
+                // A long outage is some lines of the log and not thousands.
+                if attempts.is_multiple_of(LOG_EVERY) {
+                    tracing::warn!(%error, attempt = attempts + 1, "no session with ZooKeeper; trying again");
+                }
+                attempts = attempts.saturating_add(1);
                 pause = (pause * 2).min(Duration::from_secs(2));
             }
         }

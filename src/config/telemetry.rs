@@ -10,7 +10,8 @@ use serde::Deserialize;
 pub struct TelemetryConfig {
     /// Form of a log line. Default `json`.
     pub format: LogFormat,
-    /// Filter in the syntax of `tracing-subscriber`. Default `info`.
+    /// Filter in the syntax of `tracing-subscriber`. Default `warn,rollkeeper=info`:
+    /// what libraries tell at `info` is told by us already.
     pub level: String,
     /// Address of a listener that has nothing but `/metrics`, without a token. Default none.
     pub metrics_listen: Option<SocketAddr>,
@@ -30,6 +31,11 @@ pub enum LogFormat {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Json, level: "info".to_owned(), metrics_listen: None, metrics_public: false }
+        Self {
+            format: LogFormat::Json,
+            level: "warn,rollkeeper=info".to_owned(),
+            metrics_listen: None,
+            metrics_public: false,
+        }
     }
 }

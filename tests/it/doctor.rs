@@ -201,7 +201,7 @@ async fn a_broken_mongodb_or_clock_is_named_with_its_remedy() {
     late.env("LD_PRELOAD", variable("ROLLKEEPER_TEST_FAKETIME"));
     late.env("FAKETIME", "-90s").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     let report = run(late);
-    report.expect("clock", "skew", "failed", "MongoDB is 9");
+    report.expect("clock", "skew", "failed", "MongoDB is");
     report.expect("clock", "skew", "failed", "ahead of this machine");
 
     let nobody = format!("127.0.0.1:{}", free_port());
