@@ -24,7 +24,7 @@ use crate::telemetry::metrics::Form;
 ///
 /// In the text form of Prometheus, or in `OpenMetrics` where `Accept` asks for it. A department is shown by the replica that
 /// leads it. Needs the scope `cluster:read` and a token that is not limited to one department.
-#[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "health",
+#[utoipa::path(get, path = "/metrics", operation_id = "getMetrics", tag = "health", security(("bearer" = ["cluster:read"])),
     responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain"), Problems))]
 pub(super) async fn get_metrics(
     State(app): State<App>,

@@ -84,8 +84,8 @@ impl Store {
             return notes.warning(
                 "rights",
                 "nobody is logged in: whoever reaches MongoDB may do everything",
-                "Turn access control on (security.authorization), and give the service a user with readWrite on its database \
-                 and clusterMonitor on admin.",
+                "Turn access control on (security.authorization), and give the service a user with readWrite and dbAdmin on its \
+                 database, and clusterMonitor on admin.",
             );
         }
         let missing = missing_actions(&auth, self.database.name());
