@@ -12,15 +12,19 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::extract::Rest;
 use super::problem::{Kind, PROBLEM_JSON, Problem};
 use crate::domain::ids::ReplicaId;
+use crate::telemetry::TraceContext;
 
 /// Id of a request, given by the client or made here.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The replica that answered.
 pub const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+/// The trace that a request belongs to, in the form of the W3C.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Longest request id that is taken over from a client.
 const REQUEST_ID_MAX: usize = 128;
 /// How many times longer an import may pause than any other body.
@@ -72,7 +76,10 @@ impl Edge {
 pub async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let name = RequestName { id: id.clone(), path: request.uri().path().to_owned() };
-    let span = tracing::info_span!("request", request.id = %id, method = %request.method(), path = %name.path);
+    let span = tracing::info_span!("request", request.id = %id, method = %request.method(), path = %name.path, trace.id = Empty, trace.parent_id = Empty);
+    if let Some(trace) = trace_of(&request) {
+        span.record("trace.id", trace.trace_id).record("trace.parent_id", trace.parent_id);
+    }
     let (request, rest) = Rest::of(request, edge.patience(&name.path));
     let limit = edge.request_timeout + super::jobs::preferred_wait(request.headers()).unwrap_or_default();
 
@@ -113,6 +120,13 @@ fn request_id(request: &Request) -> String {
         .and_then(|value| value.to_str().ok())
         .filter(printable)
         .map_or_else(fresh_request_id, str::to_owned)
+}
+
+/// The trace that the client says the request belongs to. Two headers say nothing.
+fn trace_of(request: &Request) -> Option<TraceContext> {
+    let mut said = request.headers().get_all(TRACEPARENT).iter();
+    let only = said.next().filter(|_| said.next().is_none())?;
+    TraceContext::parse(only.to_str().ok()?)
 }
 
 /// An id for a request that brought none.

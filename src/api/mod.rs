@@ -16,6 +16,8 @@ pub mod import;
 pub mod jobs;
 mod limits;
 mod listener;
+mod metering;
+pub mod metrics;
 pub mod middleware;
 pub mod pages;
 pub mod passwords;
@@ -117,6 +119,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(cluster::get_cluster))
         .routes(routes!(health::get_liveness))
         .routes(routes!(health::get_readiness))
+        .routes(routes!(metrics::get_metrics))
 }
 
 /// The service: every route, the document, and the edge around them.
@@ -136,6 +139,7 @@ pub fn router(app: App) -> axum::Router {
         .layer(axum::Extension(health::Readiness::default()))
         .layer(axum::middleware::from_fn_with_state(gate, limits::shed))
         .layer(axum::middleware::from_fn_with_state(edge, middleware::edge))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), metrics::meter))
         .layer(axum::middleware::from_fn_with_state(app.shutdown.token.clone(), closing::mark))
         .with_state(app)
 }

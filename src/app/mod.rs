@@ -5,6 +5,7 @@
 
 mod identity;
 pub mod prepare;
+mod scrape;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::targets::Targets;
 use crate::tasks;
+use crate::telemetry::Metrics;
 
 /// What handlers and tasks work with. Clones share everything.
 #[derive(Debug, Clone)]
@@ -54,6 +56,10 @@ pub struct App {
     pub auth: Arc<Tokens>,
     /// Hashes passwords, a few at a time.
     pub hasher: Arc<Hasher>,
+    /// What Prometheus is told.
+    pub metrics: Arc<Metrics>,
+    /// What it was told last of the departments.
+    scrapes: scrape::Scrapes,
     /// When this process started.
     pub started_at: Timestamp,
 }
@@ -94,6 +100,8 @@ impl App {
         let token = config.auth.bootstrap_token()?;
         let auth = Tokens::from_bootstrap(token.expose_secret()).context("read the bootstrap token")?;
         let hasher = Hasher::new(&config.http).context("prepare the hashing of passwords")?;
+        let metrics = Arc::new(Metrics::new(replica.as_str(), &Store::metrics()));
+        targets.count_into(&metrics);
         let repository = Arc::new(OnceCell::new());
         let past = Past::new(store.clone(), targets.clone(), Arc::clone(&repository));
         let app = Self {
@@ -109,6 +117,8 @@ impl App {
             clock,
             auth: Arc::new(auth),
             hasher: Arc::new(hasher),
+            metrics,
+            scrapes: scrape::Scrapes::default(),
             shutdown: Shutdown::default(),
         };
         Ok(Built { app, claims, departments })
@@ -124,6 +134,7 @@ impl App {
             repository: Arc::clone(&self.repository),
             past: self.past.clone(),
             clock: self.clock.clone(),
+            metrics: Arc::clone(&self.metrics),
             tracker: self.shutdown.tracker.clone(),
         }
     }

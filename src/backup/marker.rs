@@ -36,6 +36,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<String, &'static str> {
     parse(bytes).map(|marker| marker.repository_id)
 }
 
+/// The repository id and the recipients in `rollkeeper.json`, or what is wrong with it.
+///
+/// # Errors
+/// Half a sentence, when it cannot be read or is of another format.
+pub fn marker_of(bytes: &[u8]) -> Result<(String, Vec<String>), &'static str> {
+    parse(bytes).map(|marker| (marker.repository_id, marker.recipients))
+}
+
 /// The whole of `rollkeeper.json`, or what is wrong with it.
 pub(super) fn parse(bytes: &[u8]) -> Result<Marker, &'static str> {
     let marker: Marker = serde_json::from_slice(bytes).map_err(|_| "cannot be read")?;

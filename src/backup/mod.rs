@@ -61,5 +61,6 @@ pub mod write;
 
 pub use error::BackupError;
 pub use fanout::require_quorum;
+pub use marker::marker_of;
 pub use repository::Repository;
 pub use snapshot::Snapshot;

@@ -1,9 +1,11 @@
 //! The command line: one file per command.
 //!
 //! Exit codes: 0 it is done; 1 it failed; 2 the usage or the configuration is wrong; 3 a part that it needs (MongoDB,
-//! ZooKeeper) does not answer. What was asked for goes to standard output, everything else to standard error.
+//! ZooKeeper) does not answer; 4 `doctor` has warnings only. What was asked for goes to standard output, everything else
+//! to standard error.
 
 mod config;
+mod doctor;
 mod migrate;
 mod output;
 mod remote;
@@ -24,13 +26,15 @@ const EXIT_FAILURE: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 /// A part that the command needs does not answer.
 const EXIT_MISSING: u8 = 3;
+/// Nothing has failed, and something is wrong.
+const EXIT_WARNINGS: u8 = 4;
 
 /// Keeps user records behind a REST API, and backups of them that can be proved.
 #[derive(Debug, Parser)]
 #[command(
     name = "rollkeeper",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 a part does not answer."
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 a part does not answer, 4 warnings (doctor)."
 )]
 struct Cli {
     #[command(flatten)]
@@ -67,6 +71,8 @@ enum Command {
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Look at everything that the service depends on, and say how to mend what is wrong.
+    Doctor(doctor::DoctorArgs),
     /// Issue, list and revoke tokens of a running service.
     Token(token::TokenArgs),
     /// Read, check and restore what targets hold, with no MongoDB and no ZooKeeper running.
@@ -86,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Version => output::line(&format!("rollkeeper {}", env!("CARGO_PKG_VERSION"))),
         Command::Openapi => output::line(&crate::api::openapi_json()),
         Command::Config(command) => config::run(&command, &cli.sources),
+        Command::Doctor(args) => doctor::run(&args, &cli.sources),
         Command::Token(args) => token::run(&args),
         Command::Vault(args) => vault::run(&args, &cli.sources),
         Command::Serve => with_config(&cli.sources, serve::run),

@@ -36,7 +36,14 @@ pub(super) async fn run(config: Config) -> u8 {
             return EXIT_USAGE;
         }
     };
-    match serve(built, listener).await {
+    let metrics = match metrics_listener(&built.app).await {
+        Ok(metrics) => metrics,
+        Err(sentence) => {
+            output::problem(&sentence);
+            return EXIT_FAILURE;
+        }
+    };
+    match serve(built, listener, metrics).await {
         Ok(code) => code,
         Err(error) => {
             output::problem(&format!("{error:#}"));
@@ -45,7 +52,16 @@ pub(super) async fn run(config: Config) -> u8 {
     }
 }
 
-async fn serve(built: Built, listener: TcpListener) -> anyhow::Result<u8> {
+/// The listener for metrics alone, where there is one.
+async fn metrics_listener(app: &App) -> Result<Option<TcpListener>, String> {
+    let Some(listen) = app.config.telemetry.metrics_listen else { return Ok(None) };
+    let bound = TcpListener::bind(listen).await;
+    bound.map(Some).map_err(|error| {
+        format!("cannot listen on {listen} ({error}); set telemetry.metrics_listen to another address")
+    })
+}
+
+async fn serve(built: Built, listener: TcpListener, metrics: Option<TcpListener>) -> anyhow::Result<u8> {
     let Built { app, claims, departments } = built;
     app.shutdown.on_signals().context("listen for signals")?;
     let address = listener.local_addr().context("read the address of the listener")?;
@@ -54,6 +70,10 @@ async fn serve(built: Built, listener: TcpListener) -> anyhow::Result<u8> {
     app.prepare(departments);
     app.shutdown.spawn("tasks", crate::tasks::run(app.task_parts(), claims, app.shutdown.token.clone()));
     let http = app.shutdown.spawn("http", http(app.clone(), listener));
+    app.shutdown.spawn("changes", app.clone().count_changes());
+    if let Some(listener) = metrics {
+        app.shutdown.spawn("metrics", metrics_alone(app.clone(), listener));
+    }
 
     app.shutdown.token.cancelled().await;
     drain(&app, http).await;
@@ -66,6 +86,15 @@ async fn http(app: App, listener: TcpListener) {
     let shutdown = app.shutdown.clone();
     if let Err(error) = crate::api::serve(app, listener).await {
         tracing::error!(error = %error, "the HTTP server failed");
+        shutdown.fail(EXIT_FAILURE);
+    }
+}
+
+/// Serves metrics alone until the token is cancelled.
+async fn metrics_alone(app: App, listener: TcpListener) {
+    let shutdown = app.shutdown.clone();
+    if let Err(error) = crate::api::metrics::serve(app, listener).await {
+        tracing::error!(error = %error, "the server of metrics failed");
         shutdown.fail(EXIT_FAILURE);
     }
 }

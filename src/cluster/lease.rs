@@ -82,6 +82,11 @@ impl LeaseKeeper {
         holds
     }
 
+    /// How long the term still holds without a renewal.
+    pub(super) fn left(&self) -> Duration {
+        lock(&self.0).until.saturating_sub(boottime())
+    }
+
     /// Ends the term: the session is gone.
     pub(super) fn lose(&self) {
         let mut term = lock(&self.0);

@@ -8,6 +8,7 @@ mod chroot;
 mod claiming;
 mod connect;
 mod departments;
+pub mod doctor;
 mod election;
 mod handover;
 mod inspect;
@@ -17,6 +18,7 @@ mod members;
 mod nodes;
 mod ranking;
 mod registration;
+mod seen;
 mod session;
 mod shared;
 #[cfg(test)]

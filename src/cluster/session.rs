@@ -100,10 +100,12 @@ impl Session {
     }
 }
 
+/// Attempts between two lines of the log about the same failure.
+const LOG_EVERY: u32 = 30;
+
 /// Keeps a session until the cluster closes.
 pub(super) async fn keep(shared: Arc<Shared>, config: ZookeeperConfig, auth: Option<SecretString>) {
-    let mut pause = PAUSE_FIRST;
-    let mut failures = 0_u32;
+    let (mut pause, mut attempts) = (PAUSE_FIRST, 0_u32);
     while !shared.closing.is_cancelled() {
         let connected = tokio::select! {
             connected = connect(&config, auth.as_ref(), config.chroot.trim_end_matches('/')) => connected,
@@ -111,14 +113,15 @@ pub(super) async fn keep(shared: Arc<Shared>, config: ZookeeperConfig, auth: Opt
         };
         match connected {
             Ok((client, access)) => {
-                (pause, failures) = (PAUSE_FIRST, 0);
+                (pause, attempts) = (PAUSE_FIRST, 0);
                 live(&shared, client, access, config.session_timeout).await;
             }
             Err(error) => {
-                if failures.is_multiple_of(30) {
-                    tracing::warn!(%error, "no session with ZooKeeper; trying again");
+                // A long outage is some lines of the log and not thousands.
+                if attempts.is_multiple_of(LOG_EVERY) {
+                    tracing::warn!(%error, attempt = attempts + 1, "no session with ZooKeeper; trying again");
                 }
-                failures = failures.wrapping_add(1);
+                attempts = attempts.saturating_add(1);
                 pause = (pause * 2).min(PAUSE_LONGEST);
             }
         }

@@ -290,4 +290,6 @@ fn auth_and_telemetry(config: &Config, findings: &mut Findings) {
     findings.need(audit, "auth.audit_lifetime", "outside 1d to 3650d", "Use 400d.");
     let level = EnvFilter::try_new(&config.telemetry.level).is_ok();
     findings.need(level, "telemetry.level", "this is not a filter", "Write info, or info,rollkeeper=debug.");
+    let own = config.telemetry.metrics_listen != Some(config.http.listen);
+    findings.need(own, "telemetry.metrics_listen", "http.listen has this address", "Give it another port.");
 }

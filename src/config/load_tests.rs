@@ -273,6 +273,19 @@ fn the_printed_configuration_hides_the_uri_and_reads_back() {
 }
 
 #[test]
+fn metrics_have_a_listener_of_their_own_or_a_token_and_are_printed_as_they_are() {
+    let folder = Folder::new();
+    let config = folder.load(&[], &[]).unwrap();
+    assert!(config.telemetry.metrics_listen.is_none() && !config.telemetry.metrics_public);
+    let variables =
+        [("ROLLKEEPER__TELEMETRY__METRICS_LISTEN", "0.0.0.0:9100"), ("ROLLKEEPER__TELEMETRY__METRICS_PUBLIC", "true")];
+    let printed = folder.load(&variables, &[]).unwrap().to_redacted_toml();
+    assert!(printed.contains("metrics_listen = \"0.0.0.0:9100\"\nmetrics_public = true\n"), "{printed}");
+    let error = folder.refusal(&["http.listen=127.0.0.1:9100", "telemetry.metrics_listen=127.0.0.1:9100"]);
+    assert!(error.starts_with("telemetry.metrics_listen"), "{error}");
+}
+
+#[test]
 fn no_error_and_no_debug_text_repeats_the_connection_string() {
     let folder = Folder::new();
     let config = folder.load(&[], &[]).unwrap();

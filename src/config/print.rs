@@ -39,12 +39,16 @@ impl Config {
         let AuthConfig { bootstrap_token_file, audit_lifetime } = auth;
         toml.table("[auth]").path("bootstrap_token_file", bootstrap_token_file);
         toml.duration("audit_lifetime", *audit_lifetime);
-        let TelemetryConfig { format, level } = telemetry;
+        let TelemetryConfig { format, level, metrics_listen, metrics_public } = telemetry;
         let format = match format {
             LogFormat::Json => "json",
             LogFormat::Text => "text",
         };
         toml.table("[telemetry]").text("format", format).text("level", level);
+        if let Some(listen) = metrics_listen {
+            toml.text("metrics_listen", &listen.to_string());
+        }
+        toml.line("metrics_public", metrics_public);
         toml.0
     }
 }

@@ -1,15 +1,22 @@
-//! `[telemetry]`: logs.
+//! `[telemetry]`: logs and metrics.
+
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-/// Logs.
+/// Logs and metrics.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
     /// Form of a log line. Default `json`.
     pub format: LogFormat,
-    /// Filter in the syntax of `tracing-subscriber`. Default `info`.
+    /// Filter in the syntax of `tracing-subscriber`. Default `warn,rollkeeper=info`:
+    /// what libraries tell at `info` is told by us already.
     pub level: String,
+    /// Address of a listener that has nothing but `/metrics`, without a token. Default none.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Whether `/metrics` of the service needs no token. Default false.
+    pub metrics_public: bool,
 }
 
 /// Form of a log line.
@@ -24,6 +31,11 @@ pub enum LogFormat {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Json, level: "info".to_owned() }
+        Self {
+            format: LogFormat::Json,
+            level: "warn,rollkeeper=info".to_owned(),
+            metrics_listen: None,
+            metrics_public: false,
+        }
     }
 }

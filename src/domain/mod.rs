@@ -16,6 +16,7 @@ pub mod department;
 pub mod divergence;
 pub mod drift;
 pub mod epoch;
+pub mod exam;
 pub mod history;
 pub mod idempotency;
 pub mod ids;

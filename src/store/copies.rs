@@ -19,7 +19,7 @@ use crate::domain::ids::{DepartmentName, TargetName};
 /// The copies in the `backups` collection.
 #[derive(Debug, Clone)]
 pub struct Copies {
-    backups: Collection<Document>,
+    pub(super) backups: Collection<Document>,
 }
 
 /// What becomes of copies.

@@ -1,10 +1,11 @@
 //! What can go wrong with MongoDB, by situation.
 
 use std::future::IntoFuture;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
+use super::meter::{self, Operation};
 use crate::domain::epoch::Epoch;
 
 /// What can go wrong with MongoDB. The source is never part of the text; log it with its chain.
@@ -83,18 +84,24 @@ pub(super) async fn read_within<T>(
     within: Duration,
     operation: impl IntoFuture<Output = mongodb::error::Result<T>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(within, operation.into_future()).await {
+    let began = Instant::now();
+    let outcome = match tokio::time::timeout(within, operation.into_future()).await {
         Ok(answer) => answer.map_err(StoreError::of_read),
         Err(_) => Err(StoreError::Unavailable(timed_out())),
-    }
+    };
+    meter::done(Operation::Read, began, &outcome);
+    outcome
 }
 
 /// Runs a write: a break after it was sent leaves its outcome unknown.
 pub(super) async fn write<T>(operation: impl IntoFuture<Output = mongodb::error::Result<T>>) -> Result<T, StoreError> {
-    match tokio::time::timeout(WRITE_WITHIN, operation.into_future()).await {
+    let began = Instant::now();
+    let outcome = match tokio::time::timeout(WRITE_WITHIN, operation.into_future()).await {
         Ok(answer) => answer.map_err(StoreError::of_write),
         Err(_) => Err(StoreError::OutcomeUnknown(timed_out())),
-    }
+    };
+    meter::done(Operation::Write, began, &outcome);
+    outcome
 }
 
 fn timed_out() -> Error {

@@ -20,6 +20,7 @@ use mongodb::{ClientSession, Database};
 use super::StoreError;
 use super::error::{DUPLICATE_KEY, WRITE_WITHIN, read, write};
 use super::fences::{COLLECTION as FENCES, exact_epoch, is_fenced};
+use super::meter::{self, Operation};
 use crate::domain::epoch::Leadership;
 
 /// How often a body is run before its transient error is told.
@@ -133,6 +134,7 @@ impl Txn {
         match ended {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.is_transient() && self.attempt < ATTEMPTS_MAX => {
+                meter::retried();
                 self.abort().await;
                 // A little longer each time, so that two writers of the same records get past each other.
                 tokio::time::sleep(Duration::from_millis(5 << self.attempt.min(6))).await;
@@ -156,7 +158,10 @@ impl Txn {
                 return Err(StoreError::Fenced(leadership.epoch));
             }
         }
-        self.commit().await
+        let began = std::time::Instant::now();
+        let outcome = self.commit().await;
+        meter::done(Operation::Commit, began, &outcome);
+        outcome
     }
 
     async fn commit(&mut self) -> Result<(), StoreError> {

@@ -1,5 +1,7 @@
 //! The `users` collection.
 
+use std::time::Instant;
+
 use futures::{Stream, TryStreamExt as _};
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::ErrorKind;
@@ -9,6 +11,7 @@ use super::StoreError;
 use super::documents::date;
 use super::documents::users::{read_key, read_user, rev_bits, user_document, user_key};
 use super::error::{DUPLICATE_KEY, LONG_READ_WITHIN, WRITE_WITHIN, read, read_within, write};
+use super::meter::{self, Operation};
 use crate::domain::clock::Timestamp;
 use crate::domain::history::ClusterTime;
 use crate::domain::ids::{DepartmentName, UserId};
@@ -77,6 +80,13 @@ impl Users {
         if users.is_empty() {
             return Ok(Vec::new());
         }
+        let began = Instant::now();
+        let outcome = self.insert_unordered(users).await;
+        meter::done(Operation::Write, began, &outcome);
+        outcome
+    }
+
+    async fn insert_unordered(&self, users: &[User]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         let mut results: Vec<Result<(), StoreError>> = users.iter().map(|_| Ok(())).collect();
         let insert = self.raw.insert_many(users.iter().map(user_document)).ordered(false);
         let error = match tokio::time::timeout(WRITE_WITHIN, insert.into_future()).await {

@@ -13,6 +13,9 @@ impl ObjectPath {
     /// The folder of everything but the repository's own files.
     pub const DEPARTMENTS: &'static str = "departments";
 
+    /// The folder of objects that only show whether a target works.
+    pub const PROBES: &'static str = "doctor";
+
     /// The text of the path.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -63,6 +66,11 @@ impl ObjectPath {
     /// `rollkeeper.key`: the repository secret, sealed.
     pub fn repository_key() -> Self {
         Self("rollkeeper.key".to_owned())
+    }
+
+    /// An object that shows whether a target works, and is nothing of the repository; deleted at once.
+    pub fn probe(number: u64) -> Self {
+        Self(format!("{}/{number:016x}", Self::PROBES))
     }
 
     /// A chunk; `hash` is blake3 of its sealed bytes, in hexadecimal.

@@ -5,10 +5,12 @@
 
 pub mod aged;
 mod bucket;
+pub mod doctor;
 pub mod error;
 pub mod layout;
 mod listing;
 mod look;
+mod meter;
 mod place;
 mod root;
 pub mod target;

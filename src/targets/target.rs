@@ -4,8 +4,8 @@
 //! `IN_FLIGHT_MAX` threads, and the callers still hear `Timeout` in time.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -23,6 +23,7 @@ use crate::domain::cause::Cause;
 use crate::domain::clock::Clock;
 use crate::domain::copies::{TargetState, TargetStatus};
 use crate::domain::ids::TargetName;
+use crate::telemetry::Metrics;
 
 /// Operations that may be under way on one target.
 const IN_FLIGHT_MAX: usize = 16;
@@ -43,6 +44,8 @@ pub struct Target {
     reads: Arc<Semaphore>,
     clock: Clock,
     status: Mutex<TargetStatus>,
+    /// Where its operations are counted; absent in commands.
+    pub(super) meter: OnceLock<Arc<Metrics>>,
 }
 
 /// What an operation does to the target.
@@ -62,7 +65,17 @@ impl Target {
         let status = TargetStatus { name: name.clone(), state: TargetState::Ok, cause: None, since: clock.now() };
         let permits = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
         let reads = Arc::new(Semaphore::new(READS_MAX));
-        Ok(Self { name, store, place, timeout, permits, reads, clock, status: Mutex::new(status) })
+        Ok(Self {
+            name,
+            store,
+            place,
+            timeout,
+            permits,
+            reads,
+            clock,
+            status: Mutex::new(status),
+            meter: OnceLock::new(),
+        })
     }
 
     /// Its name.
@@ -134,12 +147,18 @@ impl Target {
 
     async fn write(&self, path: &ObjectPath, bytes: Bytes, mode: PutMode) -> Result<(), TargetError> {
         let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
+        let size = bytes.len();
         let writing = async move { store.put_opts(&at, bytes.into(), mode.into()).await.map(drop) };
         match self.run(Act::Write, path.as_str(), writing).await {
             Err(TargetError::NotFound { .. }) => {
                 Err(self.failed(TargetState::Down, "the place of the object is not there".to_owned()))
             }
-            outcome => outcome,
+            outcome => {
+                if outcome.is_ok() {
+                    self.count_bytes(Act::Write, size);
+                }
+                outcome
+            }
         }
     }
 
@@ -149,7 +168,9 @@ impl Target {
     /// `NotFound`, `Failed` or `Timeout`.
     pub async fn get(&self, path: &ObjectPath) -> Result<Bytes, TargetError> {
         let (store, at) = (Arc::clone(&self.store), Path::from(path.as_str()));
-        self.run(Act::Read, path.as_str(), async move { store.get(&at).await?.bytes().await }).await
+        let bytes = self.run(Act::Read, path.as_str(), async move { store.get(&at).await?.bytes().await }).await?;
+        self.count_bytes(Act::Read, bytes.len());
+        Ok(bytes)
     }
 
     /// Size of an object in bytes, if it is there.
@@ -229,11 +250,13 @@ impl Target {
             });
             task.await.unwrap_or_else(|_| Err(down("the operation was broken off")))
         };
+        let began = Instant::now();
         let result = match tokio::time::timeout(self.timeout, waiting).await {
             Err(_) => Err(TargetError::Timeout { target: self.name.to_string(), seconds: self.timeout.as_secs() }),
             Ok(Err((state, reason))) => Err(self.failed(state, reason)),
             Ok(Ok(done)) => done.map_err(|error| self.translate(act, path, &error)),
         };
+        self.count(act, began, result.as_ref().err());
         self.note(act, result.as_ref().err());
         result
     }

@@ -79,8 +79,9 @@ pub(super) async fn run(leading: Leading) {
                     Halt::Failed(cause, _) => cause.clone(),
                     other => Cause::new("journal_waits", format!("{other:?}")),
                 };
-                if leading.trouble.send_replace(Some(cause)).is_none() {
-                    warn!(?halt, "archive the journal: tried again until it works");
+                if leading.trouble.send_replace(Some(cause.clone())).is_none() {
+                    leading.count_trouble(&cause);
+                    warn!(reason = halt.reason(), "archive the journal: tried again until it works");
                     show_lag(&leading).await;
                 }
                 leading.pokes.catch_up.notify_one();
@@ -212,6 +213,7 @@ async fn advance(leading: &Leading, head: &mut Head, to: Position, journal: Vec<
     let behind_since = (late && leading.follower.waiting() > 0).then_some(to.time);
     let heads = &leading.parts.store.heads;
     heads.advance(&leading.leadership, &head.position.chain, (&to, behind_since), &journal).await?;
+    leading.count_archived(to.sequence.0 - head.position.sequence.0);
     head.position = to;
     head.journal = journal;
     head.behind_since = behind_since;

@@ -29,7 +29,7 @@ pub(super) async fn run(leading: Leading) {
             Ok(()) => LOOK_EVERY,
             Err(Halt::Ended) => return leading.give_up(),
             Err(halt) => {
-                warn!(?halt, "take backups: tried again");
+                leading.again("take backups", &halt);
                 RETRY_AFTER
             }
         };
@@ -67,6 +67,7 @@ async fn fail(leading: &Leading, mut backup: Backup, cause: Cause, copies: &[Cop
     backup.attempt += 1;
     backup.executed_by = Some(Executor::from(&leading.leadership));
     backup.finished_at = Some(now);
+    leading.count_backup(&backup, Some(&cause));
     backup.cause = Some(cause);
     let told = word::tell_failed(&leading.repository, &parts.targets, timeline, &backup);
     Ok(leading.unless_ended(told).await??)
@@ -105,6 +106,7 @@ async fn take(leading: &Leading, mut backup: Backup) -> Result<(), Halt> {
     let now = parts.clock.now();
     let made = Made { content, copies, chunks };
     parts.store.backups.complete(&leading.leadership, &backup.id, &made, now).await?;
+    leading.count_backup(&backup, None);
     let content = &made.content;
     info!(backup.id = %backup.id, records = content.records, sequence = content.sequence.0, "the backup is complete");
     Ok(())

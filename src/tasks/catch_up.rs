@@ -55,7 +55,7 @@ pub(super) async fn run(leading: Leading) {
             }
             Err(Halt::Ended) => return leading.give_up(),
             Err(halt) => {
-                warn!(?halt, "catch up owed copies: tried again");
+                leading.again("catch up owed copies", &halt);
                 RETRY_AFTER
             }
         };
@@ -69,7 +69,7 @@ pub(super) async fn run(leading: Leading) {
 async fn notice_loss(leading: &Leading) -> Result<(), Halt> {
     for target in leading.parts.targets.iter() {
         if lacks_newest(leading, target).await? {
-            warn!(target = %target.name(), "the target has lost what it held: its copies are made again");
+            warn!(target.name = %target.name(), "the target has lost what it held: its copies are made again");
             lose(leading, target.name()).await?;
         }
     }
@@ -145,13 +145,13 @@ impl Round {
             }
             match self.bring_one(leading, &shown, target).await {
                 Ok(()) => {
-                    info!(backup.id = %shown.id, target = %copy.target, "caught up an owed copy");
+                    info!(backup.id = %shown.id, target.name = %copy.target, "caught up an owed copy");
                     copy.state = CopyState::Present;
                     copy.verified_at = Some(leading.parts.clock.now());
                     copy.cause = None;
                 }
                 Err(error) => {
-                    debug!(target = %copy.target, error = chain(&error), "an owed copy has to wait");
+                    debug!(target.name = %copy.target, error = chain(&error), "an owed copy has to wait");
                     copy.cause = Some(Cause { message: chain(&error), ..error.cause() });
                     self.out_of_reach.insert(copy.target.clone());
                 }

@@ -145,7 +145,7 @@ async fn record(leading: &Leading, cause: DivergenceCause, evidence: Evidence) -
     let department = &leading.leadership.department;
     error!(
         cause = cause.code(),
-        target = %evidence.target,
+        target.name = %evidence.target,
         object = evidence.object,
         sequence = evidence.sequence.0,
         epoch = %evidence.epoch,
@@ -180,7 +180,7 @@ pub(super) async fn run(leading: Leading) {
         match outcome {
             Ok(()) => {}
             Err(Halt::Ended) => return leading.give_up(),
-            Err(halt) => warn!(?halt, "look at the targets: tried again"),
+            Err(halt) => leading.again("look at the targets", &halt),
         }
     }
 }
@@ -205,7 +205,7 @@ async fn step(leading: &Leading, named: &mut HashSet<String>) -> Result<(), Halt
             }
             Err(Halt::Ended) => return Err(Halt::Ended),
             Err(halt) => {
-                debug!(?halt, "the targets cannot be looked at");
+                debug!(reason = halt.reason(), "the targets cannot be looked at");
                 soon
             }
         };

@@ -43,8 +43,10 @@ pub(super) async fn look_at_all(leading: &Leading) {
     let each = leading.parts.targets.iter().map(|target| async move {
         match tokio::time::timeout(FIRST_LOOK_MAX, look(leading, target)).await {
             Ok(Ok(())) => {}
-            Ok(Err(halt)) => debug!(target = %target.name(), ?halt, "the target cannot be looked at yet"),
-            Err(_) => debug!(target = %target.name(), "the target does not answer yet"),
+            Ok(Err(halt)) => {
+                debug!(target.name = %target.name(), reason = halt.reason(), "the target cannot be looked at yet");
+            }
+            Err(_) => debug!(target.name = %target.name(), "the target does not answer yet"),
         }
     });
     futures::future::join_all(each).await;
@@ -66,7 +68,7 @@ pub(super) async fn look(leading: &Leading, target: &Target) -> Result<(), Halt>
         None => true,
     };
     if !holds_journal || lacks_newest(leading, target).await? {
-        warn!(target = %target.name(), "the target lacks what it held: it is filled again");
+        warn!(target.name = %target.name(), "the target lacks what it held: it is filled again");
         lose(leading, target.name()).await?;
     }
     leading.looked.set(target, exchanged);

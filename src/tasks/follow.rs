@@ -34,8 +34,7 @@ pub(super) async fn run(leading: Leading, hub: Hub) {
         match outcome {
             Ok(()) => continue,
             Err(Halt::Ended) => return leading.give_up(),
-            Err(Halt::Later(reason)) => warn!(reason, "follow the changes: tried again"),
-            Err(halt) => warn!(?halt, "follow the changes: tried again"),
+            Err(halt) => leading.again("follow the changes", &halt),
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
@@ -77,7 +76,7 @@ async fn rebase(leading: &Leading, cause: &'static str) -> Result<(), Halt> {
     loop {
         match try_rebase(leading, cause).await {
             Err(Halt::Ended) => return Err(Halt::Ended),
-            Err(halt) => warn!(?halt, cause, "record the gap: tried again"),
+            Err(halt) => leading.again("record the gap", &halt),
             Ok(()) => break,
         }
         tokio::time::sleep(RETRY_AFTER).await;

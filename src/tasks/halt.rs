@@ -18,6 +18,18 @@ pub(super) enum Halt {
     Cancelled,
 }
 
+impl Halt {
+    /// Why, for the log.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Ended => "the leadership has ended".to_owned(),
+            Self::Later(reason) => reason.clone(),
+            Self::Failed(cause, _) => format!("{}: {}", cause.code, cause.message),
+            Self::Cancelled => "somebody stopped it".to_owned(),
+        }
+    }
+}
+
 impl From<StoreError> for Halt {
     fn from(error: StoreError) -> Self {
         match error {

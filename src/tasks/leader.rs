@@ -1,14 +1,16 @@
 //! One leadership, from the claim of the fence to its release.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{Instrument, debug, info_span, warn};
 
 use super::Parts;
+use super::again::Told;
 use super::divergence::{self, when_clear};
 use super::exchanged::Looked;
 use super::follower::Follower;
@@ -49,6 +51,8 @@ pub(super) struct Leading {
     /// Why the journal cannot be archived now.
     pub(super) trouble: watch::Sender<Option<Cause>>,
     pub(super) pokes: Arc<Pokes>,
+    /// What the log was told of.
+    pub(super) told: Arc<Told>,
     /// Which targets are what they are said to be.
     pub(super) looked: Arc<Looked>,
 }
@@ -64,6 +68,8 @@ pub(super) struct Pokes {
     pub(super) prune: Notify,
     pub(super) settle: Notify,
     pub(super) step_down: Notify,
+    /// The leadership was given up before anybody ended it.
+    gave_up: AtomicBool,
 }
 
 impl Leading {
@@ -98,6 +104,7 @@ impl Leading {
     pub(super) fn give_up(&self) {
         if !self.ended.is_cancelled() {
             warn!("gave up the leadership: the lease is over or the fence has moved on");
+            self.pokes.gave_up.store(true, Ordering::Relaxed);
             self.parts.cluster.fenced(&self.leadership);
             self.ended.cancel();
         }
@@ -107,7 +114,7 @@ impl Leading {
 /// Leads a department from a won election until the leadership ends.
 pub(super) async fn lead(parts: Parts, hub: Hub, claim: Claim) {
     let leadership = claim.leadership.clone();
-    let span = info_span!("lead", department = %leadership.department, epoch = %leadership.epoch);
+    let span = info_span!("lead", department.id = %leadership.department, epoch = %leadership.epoch);
     let cluster = parts.cluster.clone();
     let led = work(parts, hub, claim).instrument(span).await;
     if led {
@@ -122,22 +129,28 @@ async fn work(parts: Parts, hub: Hub, claim: Claim) -> bool {
         () = ended.cancelled() => Verdict::Unavailable,
         answer = claim_fence(&parts, &leadership, zxid, &lease) => answer,
     };
+    parts.count_claim(answer);
     let won = answer == Verdict::Lead;
     if verdict.send(answer).is_err() || !won {
         return false;
     }
-    info!("leads the department");
+    // The election tells the log; here it is only where in the order of things.
+    debug!("takes the department up");
+    let counted = parts.clone();
     let opened = tokio::select! {
         () = ended.cancelled() => None,
         opened = open(&parts, &hub, &leadership, &lease, &ended) => opened.ok(),
     };
+    let mut gave_up = false;
     if let Some(leading) = opened {
         match Box::pin(divergence::settle(&leading)).await {
             Ok(()) => run_tasks(&leading, hub).await,
             Err(_) => leading.give_up(),
         }
+        gave_up = leading.pokes.gave_up.load(Ordering::Relaxed);
     }
-    info!("no longer leads the department");
+    counted.count_ended(gave_up);
+    debug!("has let go of the department");
     true
 }
 
@@ -178,7 +191,7 @@ async fn open(
                 parts.cluster.fenced(leadership);
                 return Err(Halt::Ended);
             }
-            Err(halt) => warn!(?halt, "take the head"),
+            Err(halt) => warn!(reason = halt.reason(), "take the head"),
         }
         tokio::time::sleep(RETRY_AFTER).await;
     };
@@ -196,6 +209,7 @@ async fn open(
         head: Arc::new(Mutex::new(head)),
         pokes: Arc::default(),
         looked: Arc::default(),
+        told: Arc::default(),
     })
 }
 

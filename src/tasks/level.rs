@@ -34,7 +34,7 @@ async fn level(leading: &Leading, target: &Target) -> Result<(), Halt> {
             Ok(()) => {}
             Err(Halt::Ended) => return Err(Halt::Ended),
             Err(halt) => {
-                debug!(target = %target.name(), ?halt, "the target cannot be looked at");
+                debug!(target.name = %target.name(), reason = halt.reason(), "the target cannot be looked at");
                 return Ok(());
             }
         }
@@ -59,7 +59,7 @@ async fn level(leading: &Leading, target: &Target) -> Result<(), Halt> {
         match tokio::time::timeout(within, brought).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                debug!(target = %target.name(), error = chain(&error), "the journal has to wait");
+                debug!(target.name = %target.name(), error = chain(&error), "the journal has to wait");
                 return Ok(());
             }
             Err(_) => return Ok(()),

@@ -46,7 +46,7 @@ impl Member {
         }
         if full {
             let department = &leading.leadership.department;
-            info!(%department, "its changes wait for the targets: it leaves the change stream until they are fewer");
+            info!(department.id = %department, "its changes wait for the targets: it leaves the change stream until they are fewer");
         }
         full.then_some(Left::Full)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
@@ -30,7 +30,7 @@ pub(super) async fn run(leading: &Leading) {
             Ok(false) => every,
             Err(Halt::Ended) => return leading.give_up(),
             Err(halt) => {
-                warn!(?halt, "merge segments: tried again");
+                leading.again("merge segments", &halt);
                 every.max(RETRY_AFTER)
             }
         };

@@ -4,6 +4,7 @@
 //! Rules: a task takes no input but the state in MongoDB, so a crash, a restart and a new leader use the same path as
 //! the happy case; the lease is asked before every step; a refused fence ends everything at once.
 
+mod again;
 mod apply;
 mod archive;
 mod backups;
@@ -21,6 +22,7 @@ mod leader;
 mod level;
 mod member;
 mod merge;
+mod meter;
 mod noted;
 mod prune;
 mod rebase;
@@ -50,6 +52,7 @@ use crate::config::Config;
 use crate::domain::clock::Clock;
 use crate::store::Store;
 use crate::targets::Targets;
+use crate::telemetry::Metrics;
 use stream::Hub;
 
 /// What the tasks of a leader work with. Clones share everything.
@@ -69,6 +72,8 @@ pub struct Parts {
     pub past: Past,
     /// The time.
     pub clock: Clock,
+    /// Where it is counted what leaders do.
+    pub metrics: Arc<Metrics>,
     /// Waits for every leadership at shutdown.
     pub tracker: TaskTracker,
 }

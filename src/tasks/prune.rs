@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::halt::Halt;
 use super::leader::{Leading, RETRY_AFTER};
@@ -55,7 +55,7 @@ async fn decide(leading: &Leading) {
             Ok(wait) => wait,
             Err(Halt::Ended) => return leading.give_up(),
             Err(halt) => {
-                warn!(?halt, "prune: tried again");
+                leading.again("prune", &halt);
                 RETRY_AFTER * 4
             }
         };

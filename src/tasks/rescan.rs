@@ -38,7 +38,7 @@ pub(super) async fn run(leading: Leading) {
         match Box::pin(leading.unless_ended(rescan(&leading))).await {
             Ok(Err(Halt::Ended)) => return leading.give_up(),
             Ok(Err(halt)) => {
-                debug!(?halt, "the history cannot be compared with the live records now");
+                debug!(reason = halt.reason(), "the history cannot be compared with the live records now");
                 if leading.unless_ended(tokio::time::sleep(every.min(TICK_WITHIN))).await.is_err() {
                     return;
                 }
@@ -71,6 +71,7 @@ async fn rescan(leading: &Leading) -> Result<(), Halt> {
         differing: found.differing,
         ids: found.ids,
     };
+    leading.count_rescan(drift.differing);
     if drift.differing > 0 {
         let ids: Vec<&str> = drift.ids.iter().map(crate::domain::ids::UserId::as_str).collect();
         error!(

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::apply::Applier;
 use super::elsewhere;
@@ -45,7 +45,7 @@ pub(super) async fn run(leading: Leading) {
             Ok(()) => LOOK_EVERY,
             Err(Halt::Ended) => return leading.give_up(),
             Err(halt) => {
-                warn!(?halt, "carry out restores: tried again");
+                leading.again("carry out restores", &halt);
                 RETRY_AFTER
             }
         };
@@ -78,6 +78,7 @@ async fn carry_out_all(leading: &Leading) -> Result<(), Halt> {
         info!(restore.id = %id, ?state, cause = cause.as_ref().map(|cause| &cause.code), "the restore ended early");
         let now = leading.parts.clock.now();
         leading.parts.store.restores.finish(&leading.leadership, &id, state, cause.as_ref(), now).await?;
+        leading.count_restore(&restore, state, cause.as_ref());
     }
     Ok(())
 }
@@ -143,6 +144,7 @@ async fn carry_out(leading: &Leading, restore: &Restore) -> Result<Rests, Halt> 
     leading.check()?;
     let now = leading.parts.clock.now();
     store.restores.finish(&leading.leadership, &restore.id, RestoreState::Complete, None, now).await?;
+    leading.count_restore(&restore, RestoreState::Complete, None);
     info!(restore.id = %restore.id, "the restore is complete");
     Ok(Rests::Done)
 }

@@ -54,11 +54,11 @@ pub(super) async fn retire(leading: &Leading, department: &Department) -> Result
         match leading.unless_ended(target.sizes(&folder)).await? {
             Ok(left) if left.is_empty() => {}
             Ok(left) => {
-                debug!(target = %target.name(), objects = left.len(), "still holds something of the deleted department");
+                debug!(target.name = %target.name(), objects = left.len(), "still holds something of the deleted department");
                 return Ok(());
             }
             Err(error) => {
-                debug!(target = %target.name(), error = chain(&error), "cannot say what it holds");
+                debug!(target.name = %target.name(), error = chain(&error), "cannot say what it holds");
                 return Ok(());
             }
         }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 use uuid::Uuid;
 
 use super::halt::Halt;
@@ -26,7 +26,7 @@ pub(super) async fn run(leading: Leading) {
             Ok(wait) => wait.min(LOOK_AT_LEAST_EVERY),
             Err(Halt::Ended) => return leading.give_up(),
             Err(halt) => {
-                warn!(?halt, "keep the schedule: tried again");
+                leading.again("keep the schedule", &halt);
                 RETRY_AFTER
             }
         };

@@ -33,7 +33,7 @@ pub(super) async fn run(leading: Leading) {
         }
         match Box::pin(leading.unless_ended(scrub_all(&leading))).await {
             Ok(Err(Halt::Ended)) => return leading.give_up(),
-            Ok(Err(halt)) => debug!(?halt, "the journal cannot be scrubbed now"),
+            Ok(Err(halt)) => debug!(reason = halt.reason(), "the journal cannot be scrubbed now"),
             Err(_) => return,
             Ok(Ok(())) => {}
         }
@@ -48,10 +48,15 @@ async fn scrub_all(leading: &Leading) -> Result<(), Halt> {
             continue;
         }
         match scrub_one(leading, &head, target).await {
-            Ok(found) => record(leading, target, found).await?,
+            Ok(found) => {
+                leading.count_scrub("journal", target);
+                record(leading, target, found).await?;
+            }
             Err(Halt::Ended) => return Err(Halt::Ended),
             // What is down is shown as down, and looked at again.
-            Err(halt) => debug!(target = %target.name(), ?halt, "the target cannot be scrubbed now"),
+            Err(halt) => {
+                debug!(target.name = %target.name(), reason = halt.reason(), "the target cannot be scrubbed now");
+            }
         }
     }
     Ok(())
@@ -69,9 +74,13 @@ async fn scrub_one(leading: &Leading, head: &Head, target: &Arc<Target>) -> Resu
                 Step::Done => break,
                 Step::Good => {}
                 Step::Repaired(what) => {
-                    info!(target = %target.name(), what, "repaired the journal from another target");
+                    leading.count_finding(target, "repaired");
+                    info!(target.name = %target.name(), what, "repaired the journal from another target");
                 }
-                Step::Refused(what) => warn!(target = %target.name(), what, "an object of the journal is not believed"),
+                Step::Refused(what) => {
+                    leading.count_finding(target, "refused");
+                    warn!(target.name = %target.name(), what, "an object of the journal is not believed");
+                }
                 Step::Missing { after, until } => found.push(JournalDamage {
                     target: target.name().clone(),
                     timeline: stretch.from.timeline,
@@ -122,8 +131,9 @@ async fn record(leading: &Leading, target: &Arc<Target>, found: Vec<JournalDamag
         return Ok(());
     }
     for damage in &found {
+        leading.count_finding(target, "lost");
         let (after, until) = (damage.after.0, damage.until.map(|until| until.0));
-        error!(target = %target.name(), after, until, "the journal on the target breaks, and no other target has the changes");
+        error!(target.name = %target.name(), after, until, "the journal on the target breaks, and no other target has the changes");
     }
     all.extend(found);
     leading.check()?;

@@ -39,7 +39,7 @@ pub(super) async fn run(leading: Leading) {
             Ok(Ok(true)) => backup.scrub_every.min(LOST_AGAIN),
             Ok(Err(Halt::Ended)) => return leading.give_up(),
             Ok(Err(halt)) => {
-                debug!(?halt, "the snapshots cannot be scrubbed now");
+                debug!(reason = halt.reason(), "the snapshots cannot be scrubbed now");
                 backup.scrub_every.min(LOST_AGAIN)
             }
             Err(_) => return,
@@ -59,10 +59,15 @@ async fn scrub_all(leading: &Leading) -> Result<bool, Halt> {
     let mut any_lost = false;
     for target in leading.parts.targets.iter() {
         match scrub_one(leading, target, &snapshots).await {
-            Ok(lost) => any_lost |= lost,
+            Ok(lost) => {
+                leading.count_scrub("snapshots", target);
+                any_lost |= lost;
+            }
             Err(Halt::Ended) => return Err(Halt::Ended),
             // What is down is shown as down, and looked at again.
-            Err(halt) => debug!(target = %target.name(), ?halt, "the target cannot be scrubbed now"),
+            Err(halt) => {
+                debug!(target.name = %target.name(), reason = halt.reason(), "the target cannot be scrubbed now");
+            }
         }
     }
     Ok(any_lost)
@@ -133,11 +138,13 @@ impl Pass<'_> {
         match found {
             Found::Whole => Ok(false),
             Found::Repaired(what) => {
-                info!(target = %self.target.name(), what, "repaired an object of a snapshot from another target");
+                self.leading.count_finding(self.target, "repaired");
+                info!(target.name = %self.target.name(), what, "repaired an object of a snapshot from another target");
                 Ok(false)
             }
             Found::Lost(what) => {
-                error!(target = %self.target.name(), what, "no target has this object of a snapshot whole");
+                self.leading.count_finding(self.target, "lost");
+                error!(target.name = %self.target.name(), what, "no target has this object of a snapshot whole");
                 Ok(true)
             }
         }
@@ -160,9 +167,11 @@ async fn record(leading: &Leading, target: &Target, snapshot: &str, lost: Option
     let changed = copies.mark(&leading.leadership, target.name(), Some(snapshot), &marked).await?;
     match lost {
         Some(object) if changed > 0 => {
-            error!(target = %target.name(), object, backups = changed, "backups are damaged on the target");
+            error!(target.name = %target.name(), object, backups = changed, "backups are damaged on the target");
         }
-        None if changed > 0 => info!(target = %target.name(), snapshot, backups = changed, "backups are whole again"),
+        None if changed > 0 => {
+            info!(target.name = %target.name(), snapshot, backups = changed, "backups are whole again");
+        }
         _ => {}
     }
     Ok(())

@@ -38,11 +38,11 @@ pub(super) async fn run(leading: &Leading, target: &Target) {
             Ok(()) => every,
             Err(Halt::Ended) => return leading.give_up(),
             Err(Halt::Failed(cause, _)) if cause.code != "store_failed" => {
-                debug!(target = %target.name(), cause = cause.message, "the target is settled later");
+                debug!(target.name = %target.name(), cause = cause.message, "the target is settled later");
                 FAILED_PAUSE
             }
             Err(halt) => {
-                warn!(?halt, target = %target.name(), "settle a target: tried again");
+                warn!(reason = halt.reason(), target.name = %target.name(), "settle a target: tried again");
                 RETRY_AFTER * 4
             }
         };
@@ -134,10 +134,10 @@ async fn delete(leading: &Leading, target: &Target) -> Result<(), Halt> {
             condemned
                 .gone(&leading.leadership, target.name(), &gone, leading.parts.clock.now().later_by(NAME_REMEMBERED))
                 .await?;
-            debug!(target = %target.name(), objects = gone.len(), "deleted condemned objects");
+            debug!(target.name = %target.name(), objects = gone.len(), "deleted condemned objects");
         }
         if let Some(error) = failure {
-            debug!(target = %target.name(), error = chain(&error), "an object could not be deleted");
+            debug!(target.name = %target.name(), error = chain(&error), "an object could not be deleted");
             return Err(error.into());
         }
     }

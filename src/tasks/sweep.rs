@@ -64,7 +64,9 @@ pub(super) async fn sweep(leading: &Leading, manifests: &mut Manifests) -> Resul
                 seen.words.extend(found.words);
             }
             Ok(None) => return Ok(Swept::Done),
-            Err(Halt::Failed(cause, _)) => info!(target = %target.name(), cause = cause.message, "not looked through"),
+            Err(Halt::Failed(cause, _)) => {
+                info!(target.name = %target.name(), cause = cause.message, "not looked through");
+            }
             Err(halt) => return Err(halt),
         }
     }
@@ -164,8 +166,8 @@ async fn remove_unfinished(leading: &Leading, target: &Target) {
     let folder = format!("departments/{}", leading.leadership.department);
     match target.remove_unfinished(&folder, before).await {
         Ok(0) => {}
-        Ok(files) => info!(target = %target.name(), files, "removed what killed writers left unfinished"),
-        Err(error) => info!(target = %target.name(), error = chain(&error), "unfinished files stay"),
+        Ok(files) => info!(target.name = %target.name(), files, "removed what killed writers left unfinished"),
+        Err(error) => info!(target.name = %target.name(), error = chain(&error), "unfinished files stay"),
     }
 }
 
@@ -207,7 +209,7 @@ async fn unneeded_words(
                 let asked = says_complete(&leading.repository, target, department, timeline, &paths).await;
                 if asked.inspect_err(|error| info!(error = chain(error), "words cannot be read"))? {
                     warn!(
-                        backup.id = %id, target = %target.name(),
+                        backup.id = %id, target.name = %target.name(),
                         "the target tells of a backup that MongoDB does not know: nothing is pruned"
                     );
                     return Ok(None);

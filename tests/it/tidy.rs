@@ -9,10 +9,10 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("cli", &["api", "app", "tasks", "backup", "store", "targets", "cluster", "config", "domain", "telemetry"]),
     ("api", &["app", "tasks", "backup", "store", "targets", "cluster", "config", "domain", "telemetry"]),
     ("app", &["api", "tasks", "backup", "store", "targets", "cluster", "config", "domain", "telemetry"]),
-    ("tasks", &["backup", "store", "targets", "cluster", "config", "domain"]),
+    ("tasks", &["backup", "store", "targets", "cluster", "config", "domain", "telemetry"]),
     ("backup", &["store", "targets", "config", "domain"]),
-    ("store", &["config", "domain"]),
-    ("targets", &["config", "domain"]),
+    ("store", &["config", "domain", "telemetry"]),
+    ("targets", &["config", "domain", "telemetry"]),
     ("cluster", &["config", "domain"]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
@@ -20,13 +20,14 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
 ];
 
 /// Which top modules alone may name a crate.
-const OWNERS: [(&str, &[&str]); 6] = [
+const OWNERS: [(&str, &[&str]); 7] = [
     ("mongodb", &["store"]),
     ("bson", &["store"]),
     ("object_store", &["targets"]),
     ("zookeeper_client", &["cluster"]),
     ("axum", &["api"]),
     ("utoipa", &["api"]),
+    ("prometheus_client", &["telemetry"]),
 ];
 
 struct Source {

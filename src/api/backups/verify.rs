@@ -24,6 +24,7 @@ use crate::domain::backup::BackupState;
 use crate::domain::copies::{Copy, CopyState};
 use crate::domain::ids::BackupId;
 use crate::domain::token::Caller;
+use crate::telemetry::Metrics;
 
 /// Backups that a replica verifies at the same time; the leader's own work shares the processors with them.
 const AT_ONCE: usize = 2;
@@ -106,9 +107,11 @@ pub(in crate::api) async fn verify_backup(
     };
     let start = |told: watch::Sender<Option<Vec<Copy>>>| {
         let (targets, clock, stop) = (app.targets.clone(), app.clock.clone(), app.shutdown.token.clone());
+        let metrics = Arc::clone(&app.metrics);
         app.shutdown.tracker.spawn(async move {
             let work = verify_copies(&repository, &targets, &backup, &clock);
             if let Some(copies) = stop.run_until_cancelled(work).await {
+                count(&metrics, &copies);
                 told.send_replace(Some(copies));
             }
         });
@@ -136,6 +139,18 @@ pub(in crate::api) async fn verify_backup(
         whole_copies,
         copies: copies.into_iter().map(Into::into).collect(),
     }))
+}
+
+fn count(metrics: &Metrics, copies: &[Copy]) {
+    for copy in copies {
+        let state = match copy.state {
+            CopyState::Present => "present",
+            CopyState::Owed => "owed",
+            CopyState::Damaged => "damaged",
+            CopyState::Missing => "missing",
+        };
+        metrics.work.verified.inc([copy.target.to_string().into(), state.into()]);
+    }
 }
 
 #[cfg(test)]

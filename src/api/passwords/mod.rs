@@ -29,6 +29,7 @@ pub struct Hasher {
     permits: Arc<Semaphore>,
     concurrency: usize,
     waiting: AtomicUsize,
+    refused: AtomicUsize,
     queue: usize,
     /// Everything that was computed, as `Scheme::work` counts it.
     work: Arc<AtomicU64>,
@@ -61,6 +62,7 @@ impl Hasher {
             permits: Arc::new(Semaphore::new(concurrency)),
             concurrency,
             waiting: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
             queue: config.hash_queue,
             work: Arc::default(),
         })
@@ -69,6 +71,16 @@ impl Hasher {
     /// How many hashes run at the same time.
     pub const fn concurrency(&self) -> usize {
         self.concurrency
+    }
+
+    /// How many passwords wait to be hashed.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many were refused since the start.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Hashes a password for a request that waits.
@@ -129,6 +141,7 @@ impl Hasher {
 
     async fn queued(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let place = Place::take(&self.waiting, self.queue).ok_or_else(|| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             Problem::unavailable("Too many passwords are being hashed at the moment.").code("hashing_saturated")
         })?;
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(failed);

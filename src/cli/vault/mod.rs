@@ -42,7 +42,7 @@ pub(super) struct VaultArgs {
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub(super) enum Output {
     /// For people.
     Table,
     /// For programs; fields are only ever added.

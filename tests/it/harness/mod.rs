@@ -21,6 +21,7 @@ pub(crate) mod proxy;
 pub(crate) mod records;
 pub(crate) mod replica;
 pub(crate) mod restoring;
+pub(crate) mod scraped;
 pub(crate) mod settings;
 pub(crate) mod stack;
 pub(crate) mod tokens;

@@ -29,7 +29,8 @@ mod tests {
 
     #[test]
     fn starting_twice_and_a_bad_filter_are_harmless() {
-        init(&TelemetryConfig { format: LogFormat::Text, level: "in=fo=x".to_owned() });
+        let level = "in=fo=x".to_owned();
+        init(&TelemetryConfig { format: LogFormat::Text, level, ..TelemetryConfig::default() });
         init(&TelemetryConfig::default());
         assert!(tracing::dispatcher::has_been_set());
     }
