@@ -129,9 +129,9 @@ def faketime():
 
 
 def tools(*programs):
-    """Makes sure that the programs, each named like its package, are there."""
+    """Makes sure that the programs are there; most are named like their packages."""
     for program in programs:
-        package = {"age-keygen": "age"}.get(program, program)
+        package = {"age-keygen": "age", "ip": "iproute2"}.get(program, program)
         if not shutil.which(program):
             _apt(package)
         if not shutil.which(program):

@@ -93,7 +93,7 @@ def fetch():
     parts.zookeeper()
     parts.seaweedfs()
     parts.faketime()
-    parts.tools("age-keygen", "zstd", "b3sum", "curl", "openssl")
+    parts.tools("age-keygen", "zstd", "b3sum", "curl", "ip", "openssl")
     parts.cargo_deny()
     parts.kubectl()
     parts.hadolint()

@@ -12,8 +12,8 @@ use crate::harness::settings::Settings;
 
 /// Operations that anybody may ask for.
 const OPEN: [&str; 2] = ["getLiveness", "getReadiness"];
-/// Operations that concern no department, or show a caller what he may see.
-const WITHOUT_DEPARTMENT: [&str; 2] = ["getCluster", "listDepartments"];
+/// Operations that concern no department, or show a caller what he may see, or are only for who may see all.
+const WITHOUT_DEPARTMENT: [&str; 3] = ["getCluster", "getMetrics", "listDepartments"];
 
 /// An operation of the document.
 #[derive(Debug)]
@@ -115,6 +115,7 @@ impl World {
             "importUsers" => Some(("application/x-ndjson", String::new())),
             "startBackup" => json(json!({ "department": department })),
             "startRestore" => json(json!({ "from": { "department": department, "sequence": 0 } })),
+            "verifyPassword" => json(json!({ "password": "correct horse battery" })),
             "rebaseDepartment" => json(json!({ "confirm": department })),
             "issueToken" => json(json!({ "name": "x", "scopes": ["tokens:write"], "department": department })),
             id => {

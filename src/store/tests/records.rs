@@ -76,7 +76,15 @@ async fn migrations_are_applied_once_also_by_two_runners() {
     let (one, two) = tokio::join!(store.migrate(&policy, NOW), store.migrate(&policy, NOW));
     assert_eq!(
         [one.unwrap(), two.unwrap()].concat(),
-        ["0001_collections", "0002_indexes", "0003_barriers", "0004_points", "0005_retention", "0006_tokens_audit",]
+        [
+            "0001_collections",
+            "0002_indexes",
+            "0003_barriers",
+            "0004_points",
+            "0005_retention",
+            "0006_tokens_audit",
+            "0007_idempotency"
+        ]
     );
     assert!(store.migrate(&policy, NOW).await.unwrap().is_empty());
     store.check().await.unwrap();
