@@ -212,7 +212,9 @@ async fn every_operation_in_a_department_answers_404_to_a_token_of_another_one()
         let Operation { id, needs, .. } = operation;
         let needs = needs.as_ref().unwrap_or_else(|| panic!("{id} states no scope"));
         let foreign = world.ask(&tokens.with(&needs[0], Some("default")).await, operation).await;
-        if foreign.status != 404 {
+        // Whoever asks for a password hears the same of a foreign user as of none.
+        let as_of_nobody = id == "verifyPassword" && foreign.json["reason"] == "wrong_credentials";
+        if foreign.status != 404 && !as_of_nobody {
             found.push(format!("{id} of a foreign department: {} {}", foreign.status, foreign.text));
         }
         let own = world.ask(&tokens.with(&needs[0], Some("eng")).await, operation).await;
