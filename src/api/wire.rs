@@ -17,7 +17,7 @@ use crate::domain::window::Place;
 
 /// An enumeration on the wire: the same variants as the domain's, in `snake_case`.
 macro_rules! words {
-    ($(#[$doc:meta])* $wire:ident, $schema:literal, $domain:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $wire:ident, $schema:literal, $domain:ident { $($variant:ident = $word:tt),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, std::marker::Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
         #[schema(as = $wire)]

@@ -13,6 +13,23 @@ fn the_committed_document_is_what_the_code_says() {
     assert!(said == COMMITTED, "run `cargo run -- openapi > openapi/openapi.json` and commit it");
 }
 
+#[test]
+fn the_words_of_enumerations_are_those_that_answers_have() {
+    let document: serde_json::Value = serde_json::from_str(COMMITTED).expect("read the document");
+    let schemas = document["components"]["schemas"].as_object().expect("have schemas");
+    let words = |schema: &serde_json::Value| schema["enum"].as_array().cloned().unwrap_or_default();
+    let found: Vec<String> = schemas
+        .iter()
+        .flat_map(|(name, schema)| words(schema).into_iter().map(move |word| format!("{name} {word}")))
+        .collect();
+    assert!(found.contains(&r#"BackupStateView "complete""#.to_owned()), "{found:?}");
+    let wrong: Vec<&String> = found
+        .iter()
+        .filter(|at| at.split_once(' ').is_none_or(|(_, word)| word.chars().any(char::is_uppercase)))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 #[tokio::test]
 async fn every_operation_of_the_document_refuses_a_caller_without_a_token() {
     let stack = Stack::start(Settings::default()).await;
