@@ -55,6 +55,9 @@ async fn a_leader_finds_damaged_chunks_of_old_snapshots_by_itself_and_mends_them
 async fn a_chunk_that_no_target_has_whole_is_shown_and_no_new_snapshot_refers_to_it_until_it_is_back() {
     let (stack, old, objects) = snapshots().await;
     let chunk = &objects[objects.len() / 2];
+    // Before the damage is seen: one that is made afterwards shares nothing with it.
+    let newest = |listed: &Value| listed["items"][0].clone();
+    let shared = newest(&stack.client().get("/backups?department=default").await.expect(200).json);
     for on in 0..TARGETS {
         chunk.damage(on, Damage::Flipped, chunk, &stack.place.recipient);
     }
@@ -65,8 +68,6 @@ async fn a_chunk_that_no_target_has_whole_is_shown_and_no_new_snapshot_refers_to
     let copy = copies(&stack, &old).await[0].clone();
     assert_eq!(copy["cause"]["code"], "copy_damaged", "{copy}");
     assert!(copy["cause"]["message"].as_str().is_some_and(|text| text.contains(chunk.path())), "{copy}");
-    let newest = |listed: &Value| listed["items"][0].clone();
-    let shared = newest(&stack.client().get("/backups?department=default").await.expect(200).json);
     eventually("so is the newest one, which shares it", SOON, async || {
         copies(&stack, &shared).await.iter().all(|copy| copy["state"] == "damaged").then_some(())
     })
