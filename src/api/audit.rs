@@ -18,7 +18,6 @@ use super::problem::{Problem, Problems};
 use super::wire::{AuditActionView, AuditOutcomeView};
 use crate::app::App;
 use crate::domain::audit::{AuditAction, AuditFilter, AuditRecord};
-use crate::domain::clock::Timestamp;
 use crate::domain::ids::DepartmentName;
 use crate::domain::token::{Caller, Scope};
 
@@ -125,15 +124,8 @@ pub(super) async fn list_audit_records(
         until: parameter("until", query.until.as_deref())?,
     };
     let print = cursor::fingerprint("audit", &filter);
-    let page: PageRequest<(i64, String)> =
-        PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
-    let before = match &page.after {
-        Some((millis, id)) => {
-            let id = id.parse().map_err(|invalid| Problem::parameter_invalid("cursor", invalid))?;
-            Some((Timestamp::from_millis(*millis), id))
-        }
-        None => None,
-    };
+    let page = PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
+    let before = page.before()?;
     let mut records = app.store.audit.list(&filter, before.as_ref(), page.read_limit()).await?;
     let next_cursor = page.cut(&app.auth, &mut records, |record| (record.at.as_millis(), record.id.to_string()));
     let items = records.into_iter().map(Into::into).collect();

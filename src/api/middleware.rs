@@ -15,6 +15,7 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::extract::Rest;
+use super::import;
 use super::problem::{Kind, PROBLEM_JSON, Problem};
 use crate::domain::ids::ReplicaId;
 use crate::telemetry::TraceContext;
@@ -63,12 +64,10 @@ impl Edge {
         let served_by = HeaderValue::from_str(replica.as_str()).unwrap_or(HeaderValue::from_static("unknown"));
         Self { served_by, request_timeout, body_timeout }
     }
-}
 
-impl Edge {
     /// How long the next piece of a body may take: an import may pause while its records are being made.
     fn patience(&self, path: &str) -> Duration {
-        if path == "/users/import" { self.body_timeout * IMPORT_PAUSE } else { self.body_timeout }
+        if path == import::PATH { self.body_timeout * IMPORT_PAUSE } else { self.body_timeout }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pages of lists: `limit`, `cursor`, and the link to the next one.
 
+use std::str::FromStr;
+
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
@@ -9,6 +11,7 @@ use utoipa::IntoParams;
 use super::auth::Tokens;
 use super::cursor;
 use super::problem::Problem;
+use crate::domain::clock::Timestamp;
 use crate::domain::text::Invalid;
 
 /// Items of a page when nothing is asked.
@@ -96,6 +99,19 @@ impl<K: Serialize + DeserializeOwned> PageRequest<K> {
         let pairs = url::form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
         query.extend_pairs(pairs.filter(|(name, _)| name != "cursor")).append_pair("cursor", next);
         format!("<{}?{}>; rel=\"next\"", self.uri.path(), query.finish())
+    }
+}
+
+/// Lists that are ordered by a moment, newest first, and by the id among equal ones.
+impl PageRequest<(i64, String)> {
+    /// The moment and the id that the page comes after.
+    ///
+    /// # Errors
+    /// 422 when the cursor has no id of that kind.
+    pub fn before<I: FromStr<Err = Invalid>>(&self) -> Result<Option<(Timestamp, I)>, Problem> {
+        let Some((millis, id)) = &self.after else { return Ok(None) };
+        let id = id.parse().map_err(|invalid| Problem::parameter_invalid("cursor", invalid))?;
+        Ok(Some((Timestamp::from_millis(*millis), id)))
     }
 }
 

@@ -25,6 +25,13 @@ macro_rules! words {
             $(#[doc = concat!("`", $word, "`")] #[serde(rename = $word)] $variant),+
         }
 
+        impl $wire {
+            /// How it is written.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
         impl From<$domain> for $wire {
             fn from(value: $domain) -> Self {
                 match value { $($domain::$variant => Self::$variant),+ }

@@ -8,6 +8,7 @@ pub mod prepare;
 mod scrape;
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -29,9 +30,21 @@ use crate::targets::Targets;
 use crate::tasks;
 use crate::telemetry::Metrics;
 
-/// What handlers and tasks work with. Clones share everything.
+/// What handlers and tasks work with. A clone costs one count, since every request makes several.
 #[derive(Debug, Clone)]
-pub struct App {
+pub struct App(Arc<Shared>);
+
+impl Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// What all clones of an [`App`] share.
+#[derive(Debug)]
+pub struct Shared {
     /// The configuration.
     pub config: Arc<Config>,
     /// Who we are.
@@ -104,7 +117,7 @@ impl App {
         targets.count_into(&metrics);
         let repository = Arc::new(OnceCell::new());
         let past = Past::new(store.clone(), targets.clone(), Arc::clone(&repository));
-        let app = Self {
+        let app = Self(Arc::new(Shared {
             config: Arc::new(config),
             replica,
             store,
@@ -120,7 +133,7 @@ impl App {
             metrics,
             scrapes: scrape::Scrapes::default(),
             shutdown: Shutdown::default(),
-        };
+        }));
         Ok(Built { app, claims, departments })
     }
 

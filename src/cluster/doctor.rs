@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use zookeeper_client::{Acl, Client, Error, Permission};
+use zookeeper_client::{Client, Error};
 
+use super::connect::{NoSession, connect};
+use super::inspect::{Looked, open_nodes};
 use super::nodes::Access;
 use crate::config::zookeeper::ZookeeperConfig;
 use crate::domain::clock::{Clock, Timestamp};
@@ -17,8 +19,6 @@ use crate::domain::exam::{Exam, Notes};
 
 /// How long one question may take.
 const WITHIN: Duration = Duration::from_secs(5);
-/// Nodes whose ACL is looked at.
-const NODES_MAX: usize = 10_000;
 
 /// What was found, and when ZooKeeper says that it did what was done at the other moment.
 #[derive(Debug)]
@@ -43,22 +43,10 @@ struct Server {
 pub async fn examine(config: &ZookeeperConfig, auth: Option<SecretString>, clock: &Clock) -> ExaminedCluster {
     let mut notes = Notes::of("zookeeper");
     examine_servers(&mut notes, config).await;
-    let connecting = connect(config, auth.as_ref());
-    let client = match timeout(WITHIN * 2, connecting).await {
-        Ok(Ok(client)) => client,
-        Ok(Err(Error::AuthFailed)) => {
-            let remedy = "The file of zookeeper.auth_file holds `user:password` as it was when the chroot was made.";
-            notes.failed("session", "it refuses the credentials", remedy);
-            return ExaminedCluster { exams: notes.done(), clock: None };
-        }
-        other => {
-            let why = match other {
-                Ok(Err(error)) => error.to_string(),
-                _ => format!("no session within {} s", (WITHIN * 2).as_secs()),
-            };
-            let remedy =
-                "Check zookeeper.connect, and that the ensemble runs and has a quorum. Users are served without it.";
-            notes.failed("session", why, remedy);
+    let (client, access) = match session(config, auth.as_ref()).await {
+        Ok(session) => session,
+        Err((found, remedy)) => {
+            notes.failed("session", found, remedy);
             return ExaminedCluster { exams: notes.done(), clock: None };
         }
     };
@@ -70,7 +58,7 @@ pub async fn examine(config: &ZookeeperConfig, auth: Option<SecretString>, clock
         let remedy = "Set zookeeper.session_timeout between the servers' minSessionTimeout and maxSessionTimeout, or change those.";
         notes.warning("session", found, remedy);
     }
-    let looking = examine_tree(&mut notes, &client, config, auth.is_some(), clock);
+    let looking = examine_tree(&mut notes, &client, config, &access, clock);
     let clock = timeout(WITHIN * 4, looking).await;
     if clock.is_err() {
         notes.unknown("acl", "its nodes could not be read in time", "Try again when the ensemble is healthy.");
@@ -79,17 +67,32 @@ pub async fn examine(config: &ZookeeperConfig, auth: Option<SecretString>, clock
     ExaminedCluster { exams: notes.done(), clock }
 }
 
-async fn connect(config: &ZookeeperConfig, auth: Option<&SecretString>) -> Result<Client, Error> {
-    let mut connector = Client::connector().with_session_timeout(config.session_timeout);
-    if let Some(auth) = auth {
-        connector = connector.with_auth("digest", auth.expose_secret().as_bytes());
-    }
-    connector.connect(&config.connect).await
+/// The session that the service would have, or what is wrong and its remedy.
+async fn session(
+    config: &ZookeeperConfig,
+    auth: Option<&SecretString>,
+) -> Result<(Client, Access), (String, &'static str)> {
+    let why = match timeout(WITHIN * 2, connect(config, auth, "")).await {
+        Ok(Ok(session)) => return Ok(session),
+        Ok(Err(NoSession::Refused(Error::AuthFailed))) => {
+            let remedy = "The file of zookeeper.auth_file holds `user:password` as it was when the chroot was made.";
+            return Err(("it refuses the credentials".to_owned(), remedy));
+        }
+        Ok(Err(error @ (NoSession::Files(_) | NoSession::Nobody))) => {
+            let remedy = "Mend zookeeper.tls and its files, or what the servers do with certificates.";
+            return Err((error.to_string(), remedy));
+        }
+        Ok(Err(NoSession::Refused(error))) => error.to_string(),
+        Err(_) => format!("no session within {} s", (WITHIN * 2).as_secs()),
+    };
+    let remedy = "Check zookeeper.connect and zookeeper.tls, and that the ensemble runs and has a quorum. Users are \
+                  served without it.";
+    Err((why, remedy))
 }
 
 async fn examine_servers(notes: &mut Notes, config: &ZookeeperConfig) {
     let names: Vec<&str> = config.connect.split(',').map(str::trim).collect();
-    let servers = futures::future::join_all(names.iter().map(|name| ask(name))).await;
+    let servers = futures::future::join_all(names.iter().map(|name| ask(name, config.tls.is_some()))).await;
     let silent: Vec<&str> =
         names.iter().zip(&servers).filter(|(_, server)| !server.answers).map(|(name, _)| *name).collect();
     let told: Vec<String> = servers
@@ -141,13 +144,13 @@ fn examine_sync(notes: &mut Notes, servers: &[Server], session_timeout: Duration
     }
 }
 
-/// Asks a server by its four-letter words what it is. One that allows none may still serve.
-async fn ask(address: &str) -> Server {
+/// Asks a server by its four-letter words what it is. One that allows none may still serve; a port for TLS takes none.
+async fn ask(address: &str, tls: bool) -> Server {
     let mut server = Server {
         answers: timeout(WITHIN, TcpStream::connect(address)).await.is_ok_and(|it| it.is_ok()),
         ..Server::default()
     };
-    if !server.answers {
+    if !server.answers || tls {
         return server;
     }
     if let Some(told) = four_letters(address, b"srvr").await {
@@ -181,7 +184,7 @@ async fn examine_tree(
     notes: &mut Notes,
     client: &Client,
     config: &ZookeeperConfig,
-    authenticated: bool,
+    access: &Access,
     clock: &Clock,
 ) -> Option<(Timestamp, Timestamp)> {
     let chroot = config.chroot.trim_end_matches('/');
@@ -197,7 +200,6 @@ async fn examine_tree(
         }
     }
     let probe = format!("{chroot}/doctor-{:016x}", rand::random::<u64>());
-    let access = Access::new(authenticated);
     let wrote_at = clock.now();
     let created = client.create(&probe, b"", &access.ephemeral()).await;
     let stat = match created {
@@ -217,44 +219,31 @@ async fn examine_tree(
             }
         }
     }
-    examine_acls(notes, client, chroot, authenticated).await;
+    examine_acls(notes, client, chroot, access).await;
     stat.map(|stat| (Timestamp::from_millis(stat.ctime), wrote_at))
 }
 
-/// Looks for nodes that everybody may use.
-async fn examine_acls(notes: &mut Notes, client: &Client, chroot: &str, authenticated: bool) {
-    let (mut open, mut looked, mut waiting) = (Vec::new(), 0_usize, vec![chroot.to_owned()]);
-    while let Some(path) = waiting.pop() {
-        if looked >= NODES_MAX {
-            break;
-        }
-        looked += 1;
-        match client.get_acl(&path).await {
-            Ok((acls, _)) if acls.iter().any(is_for_everybody) => open.push(path.clone()),
-            // Somebody else has just deleted it.
-            Ok(_) | Err(Error::NoNode) => {}
-            Err(error) => {
-                return notes.failed("acl", format!("{path}: {error}"), "Use the identity that made the chroot.");
-            }
-        }
-        if let Ok(children) = client.list_children(&path).await {
-            waiting.extend(children.into_iter().map(|child| format!("{path}/{child}")));
-        }
-    }
+/// Looks for nodes that others may use.
+async fn examine_acls(notes: &mut Notes, client: &Client, chroot: &str, access: &Access) {
+    let Looked { open, count } = match open_nodes(client, chroot, || true).await {
+        Ok(looked) => looked,
+        Err(failure) => return notes.failed("acl", failure.to_string(), "Try again when the ensemble is healthy."),
+    };
     if open.is_empty() {
-        notes.ok("acl", format!("none of {looked} nodes is open to everybody"));
-    } else if authenticated {
-        let found = format!("{} of {looked} nodes are open to everybody, such as {}", open.len(), open[0]);
+        notes.ok("acl", format!("none of {count} nodes is open to others"));
+    } else if access.is_for_everybody() {
+        let found = "everybody may read and write the nodes, since the service shows no identity";
+        let remedy = "Set zookeeper.auth_file or zookeeper.tls, and make a new chroot with `rollkeeper migrate`.";
+        notes.warning("acl", found, remedy);
+    } else {
+        let found = format!(
+            "{} of {count} nodes are open to everybody or belong to another identity, such as {}",
+            open.len(),
+            open[0]
+        );
         let remedy = "Close them with setAcl as their owner, or delete the chroot while no replica runs and run `rollkeeper migrate`.";
         notes.failed("acl", found, remedy);
-    } else {
-        let found = "everybody may read and write the nodes, since the service shows no identity";
-        notes.warning("acl", found, "Set zookeeper.auth_file, and make a new chroot with `rollkeeper migrate`.");
     }
-}
-
-fn is_for_everybody(acl: &Acl) -> bool {
-    acl.scheme() == "world" && acl.permission() != Permission::NONE
 }
 
 #[cfg(test)]

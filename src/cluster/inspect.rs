@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use zookeeper_client::Error;
+use zookeeper_client::{Client, Error};
 
 use super::session::{Failure, Session, op};
 use super::shared::{Shared, jittered};
@@ -22,9 +22,9 @@ const NAMED_MAX: usize = 5;
 /// Looks until dropped.
 pub(super) async fn follow(shared: &Shared, session: &Session) {
     loop {
-        let wait = match open_nodes(session).await {
-            Ok(open) => {
-                shared.show_alarm("zookeeper_open_nodes", alarm(&open).as_ref());
+        let wait = match open_nodes(&session.client, "/", || session.is_connected()).await {
+            Ok(looked) => {
+                shared.show_alarm("zookeeper_open_nodes", alarm(&looked.open).as_ref());
                 EVERY
             }
             Err(failure) => {
@@ -50,29 +50,38 @@ pub(super) fn granted(shared: &Shared, asked: Duration, granted: Duration) {
     shared.show_alarm("zookeeper_session_timeout", alarm.as_ref());
 }
 
-/// Nodes that everybody may use in some way, or that we may not look at.
-async fn open_nodes(session: &Session) -> Result<Vec<String>, Failure> {
-    let (mut open, mut left) = (Vec::new(), vec!["/".to_owned()]);
+/// What a look at the nodes found.
+pub(super) struct Looked {
+    /// Those that everybody may use in some way, or that we may not look at.
+    pub(super) open: Vec<String>,
+    /// How many there are.
+    pub(super) count: usize,
+}
+
+/// Looks at every node from `root` on, while `connected`.
+pub(super) async fn open_nodes(client: &Client, root: &str, connected: impl Fn() -> bool) -> Result<Looked, Failure> {
+    let (mut looked, mut left) = (Looked { open: Vec::new(), count: 0 }, vec![root.to_owned()]);
     while let Some(path) = left.pop() {
-        if !session.is_connected() {
+        if !connected() {
             return Err(Failure::Unknown("disconnected".to_owned()));
         }
-        let (acls, stat) = match op(session.client.get_acl(&path)).await {
+        looked.count += 1;
+        let (acls, stat) = match op(client.get_acl(&path)).await {
             Ok(found) => found,
             Err(Failure::Refused(Error::NoNode)) => continue,
             Err(Failure::Refused(Error::NoAuth)) => {
-                open.push(path);
+                looked.open.push(path);
                 continue;
             }
             Err(failure) => return Err(failure),
         };
         if acls.iter().any(|acl| acl.scheme() == "world") {
-            open.push(path.clone());
+            looked.open.push(path.clone());
         }
         if stat.num_children == 0 {
             continue;
         }
-        match op(session.client.list_children(&path)).await {
+        match op(client.list_children(&path)).await {
             Ok(children) => {
                 let parent = path.trim_end_matches('/');
                 left.extend(children.into_iter().map(|child| format!("{parent}/{child}")));
@@ -81,7 +90,7 @@ async fn open_nodes(session: &Session) -> Result<Vec<String>, Failure> {
             Err(failure) => return Err(failure),
         }
     }
-    Ok(open)
+    Ok(looked)
 }
 
 fn alarm(open: &[String]) -> Option<Cause> {

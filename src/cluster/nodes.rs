@@ -132,6 +132,11 @@ impl Access {
         Self([Acl::new(rights(), AuthId::new("x509", id))])
     }
 
+    /// Whether nobody is kept out.
+    pub(super) fn is_for_everybody(&self) -> bool {
+        self.0.iter().any(|acl| acl.scheme() == "world")
+    }
+
     /// Options for a node that stays.
     pub(super) fn persistent(&self) -> CreateOptions<'_> {
         CreateMode::Persistent.with_acls(Acls::new(&self.0))

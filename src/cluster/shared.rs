@@ -135,8 +135,8 @@ impl Shared {
         if let Some(alarm) = alarm {
             tracing::warn!(code, "{}", alarm.message);
         }
-        let differs = |_: &ClusterView| true;
-        self.change(differs, |view| {
+        self.view.send_modify(|view| {
+            let view = Arc::make_mut(view);
             view.alarms.retain(|shown| shown.code != code);
             view.alarms.extend(alarm.cloned());
         });

@@ -290,11 +290,12 @@ impl Backups {
         limit: usize,
     ) -> Result<Vec<Backup>, StoreError> {
         let names: Vec<&str> = targets.iter().map(TargetName::as_str).collect();
+        let lacking = [CopyState::Owed.name(), CopyState::Missing.name()];
         let filter = doc! {
             "_id.department": department.as_str(),
             "state": BackupState::Complete.name(),
             "$or": [
-                { "copies": { "$elemMatch": { "target": { "$in": &names }, "state": { "$in": ["owed", "missing"] } } } },
+                { "copies": { "$elemMatch": { "target": { "$in": &names }, "state": { "$in": &lacking[..] } } } },
                 { "copies.target": { "$not": { "$all": &names } } },
             ],
         };

@@ -55,6 +55,7 @@ impl Store {
             }
         };
         self.examine_rights(&mut notes).await;
+        self.examine_migrations(&mut notes).await;
         self.examine_writes(&mut notes).await;
         self.examine_transactions(&mut notes).await;
         self.examine_oplog(&mut notes, idle_head_every).await;
@@ -116,6 +117,19 @@ impl Store {
                 let remedy = "Grant the user clusterMonitor on admin, and run `rollkeeper migrate`.";
                 notes.failed("replica_set_config", chain(&error), remedy);
             }
+        }
+    }
+
+    async fn examine_migrations(&self, notes: &mut Notes) {
+        match self.pending_migrations().await {
+            Ok(0) => notes.ok("migrations", "all are applied"),
+            Ok(pending) => {
+                let found = format!("{pending} not applied yet");
+                notes.warning("migrations", found, "Run `rollkeeper migrate`; a replica that starts does it, too.");
+            }
+            // It says itself what to do.
+            Err(StoreError::Migration(sentence)) => notes.failed("migrations", sentence, ""),
+            Err(error) => notes.failed("migrations", chain(&error), "Let the user read the collection `migrations`."),
         }
     }
 

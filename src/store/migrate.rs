@@ -14,6 +14,8 @@ use crate::domain::ids::DepartmentName;
 use crate::domain::user::Rev;
 
 /// Every migration: its name and its text, in order.
+///
+/// A new one that only adds what older versions do not look at is also named in [`OLDER_RUN_BESIDE`].
 const MIGRATIONS: [(&str, &str); 7] = [
     ("0001_collections", include_str!("../../migrations/0001_collections.json")),
     ("0002_indexes", include_str!("../../migrations/0002_indexes.json")),
@@ -23,6 +25,11 @@ const MIGRATIONS: [(&str, &str); 7] = [
     ("0006_tokens_audit", include_str!("../../migrations/0006_tokens_audit.json")),
     ("0007_idempotency", include_str!("../../migrations/0007_idempotency.json")),
 ];
+/// Migrations with which a version runs that does not know them: a replica that restarts in the middle of a rollout comes
+/// back, and an image can be rolled back. Their records say so, since the older version has no other way to know.
+const OLDER_RUN_BESIDE: [&str; 0] = [];
+/// The field of a record that says so.
+const OLDER_RUN: &str = "older_versions_run";
 /// Name of the record that stands while the database is rebuilt from targets.
 pub(super) const REBUILD: &str = "rebuild";
 /// How long a runner may stay silent before another one takes over.
@@ -58,9 +65,7 @@ impl Store {
         now: Timestamp,
         rebuilding: bool,
     ) -> Result<Vec<String>, StoreError> {
-        let migrations = &lock.migrations;
-        let find = migrations.find(doc! { "_id": { "$ne": "lock" } });
-        let applied: Vec<Document> = read(async { find.await?.try_collect().await }).await?;
+        let applied = self.applied_migrations().await?;
         let mut fresh = Vec::new();
         let is_mark = |record: &Document| record.get_str("_id").is_ok_and(|name| name == REBUILD);
         for record in applied.iter().filter(|record| !(rebuilding && is_mark(record))) {
@@ -74,11 +79,32 @@ impl Store {
                 lock.renew().await?;
                 self.apply(command).await?;
             }
-            let record = doc! { "_id": name, "checksum": checksum(text), "applied_at": super::documents::date(now) };
-            write(migrations.insert_one(record)).await?;
+            let older_run = OLDER_RUN_BESIDE.contains(&name);
+            let record = doc! {
+                "_id": name, "checksum": checksum(text), "applied_at": super::documents::date(now), OLDER_RUN: older_run,
+            };
+            write(lock.migrations.insert_one(record)).await?;
             fresh.push(name.to_owned());
         }
         Ok(fresh)
+    }
+
+    async fn applied_migrations(&self) -> Result<Vec<Document>, StoreError> {
+        let migrations = self.database.collection::<Document>("migrations");
+        let find = migrations.find(doc! { "_id": { "$ne": "lock" } });
+        read(async { find.await?.try_collect().await }).await
+    }
+
+    /// How many migrations a start would apply.
+    ///
+    /// # Errors
+    /// `StoreError::Migration` when this version cannot run with those that are applied.
+    pub(super) async fn pending_migrations(&self) -> Result<usize, StoreError> {
+        let applied = self.applied_migrations().await?;
+        applied.iter().try_for_each(check_known)?;
+        let is_applied =
+            |name: &str| applied.iter().any(|record| record.get_str("_id").is_ok_and(|known| known == name));
+        Ok(MIGRATIONS.iter().filter(|(name, _)| !is_applied(name)).count())
     }
 
     async fn make_default(&self, default_policy: &Policy, now: Timestamp) -> Result<(), StoreError> {
@@ -143,7 +169,7 @@ fn commands_of(name: &str, text: &str) -> Result<Vec<Document>, StoreError> {
         .map_err(|error| StoreError::Migration(format!("The migration {name} is not a list of commands: {error}.")))
 }
 
-/// Refuses an applied migration that this binary does not have, or has with another text.
+/// Refuses an applied migration that this version does not have and cannot run with, or that it has with another text.
 fn check_known(record: &Document) -> Result<(), StoreError> {
     let name = record.get_str("_id").unwrap_or_default();
     if name == REBUILD {
@@ -154,8 +180,12 @@ fn check_known(record: &Document) -> Result<(), StoreError> {
         ));
     }
     let Some((_, text)) = MIGRATIONS.iter().find(|(known, _)| *known == name) else {
+        if record.get_bool(OLDER_RUN).unwrap_or(false) {
+            return Ok(());
+        }
         return Err(StoreError::Migration(format!(
-            "The database has the migration {name}, which this version does not know; run a newer rollkeeper."
+            "The database has the migration {name}, which this version does not know and cannot run with; run a newer \
+             rollkeeper."
         )));
     };
     if record.get_str("checksum").is_ok_and(|applied| applied == checksum(text)) {

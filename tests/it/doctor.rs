@@ -17,19 +17,20 @@ use crate::harness::{Stack, variable};
 
 /// What the doctor found.
 #[derive(Debug)]
-struct Report {
+pub(crate) struct Report {
     code: i32,
-    json: Value,
+    pub(crate) json: Value,
 }
 
 impl Report {
-    fn find(&self, part: &str, check: &str) -> Vec<&Value> {
+    /// What was found of a check.
+    pub(crate) fn find(&self, part: &str, check: &str) -> Vec<&Value> {
         let checks = self.json["checks"].as_array().expect("have checks");
         checks.iter().filter(|it| it["part"] == part && it["check"] == check).collect()
     }
 
     /// Insists on the state of a check, that what was found holds a word, and that there is a remedy for what is not well.
-    fn expect(&self, part: &str, check: &str, state: &str, word: &str) {
+    pub(crate) fn expect(&self, part: &str, check: &str, state: &str, word: &str) {
         let found = self.find(part, check);
         let named = found.iter().any(|it| {
             let remedied = state == "ok" || it["remedy"].as_str().is_some_and(|remedy| remedy.len() > 10);
@@ -66,7 +67,8 @@ fn run(mut command: Command) -> Report {
     Report { code: told.code, json: told.json() }
 }
 
-fn doctor(stack: &Stack, change: impl Fn(String) -> String) -> Report {
+/// What the doctor finds with a changed copy of the first replica's configuration.
+pub(crate) fn doctor(stack: &Stack, change: impl Fn(String) -> String) -> Report {
     run(command(stack, change))
 }
 

@@ -39,6 +39,7 @@ mod lifetimes;
 mod limits;
 mod logs;
 mod metrics;
+mod migrations;
 mod model;
 mod openapi;
 mod outages;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use zookeeper_client::{Acls, Client, CreateMode, Error, Permission, TlsOptions};
 
+use crate::doctor::doctor;
 use crate::harness::certificates::Authority;
 use crate::harness::parts::{self, Part};
 use crate::harness::settings::Settings;
@@ -50,6 +51,21 @@ async fn nodes(client: &Client, root: &str) -> Vec<String> {
         found.push(path);
     }
     found
+}
+
+fn the_doctor_connects_as_the_service_does(stack: &Stack, authority: &Authority) {
+    let (certificate, key) = authority.sign("rollkeeper");
+    let report = doctor(stack, |text| text);
+    report.expect("zookeeper", "session", "warning", "granted");
+    report.expect("zookeeper", "rights", "ok", "made and deleted");
+    report.expect("zookeeper", "acl", "ok", "none of");
+    let (foreign_certificate, foreign_key) = authority.sign("other");
+    let report = doctor(stack, |text| text.replace(&certificate, &foreign_certificate).replace(&key, &foreign_key));
+    report.expect("zookeeper", "rights", "failed", "no node can be made");
+    let strangers = Authority::new(&stack.folder.path().join("strangers"));
+    let (stranger, strange_key) = strangers.sign("rollkeeper");
+    let report = doctor(stack, |text| text.replace(&certificate, &stranger).replace(&key, &strange_key));
+    assert_eq!(report.find("zookeeper", "session")[0]["state"], "failed", "{:#}", report.json);
 }
 
 #[tokio::test]
@@ -113,6 +129,10 @@ async fn every_node_belongs_to_the_certificate_of_the_service_and_to_nobody_else
     })
     .await;
 
+    the_doctor_connects_as_the_service_does(&stack, &authority);
+
+    // The session of before has ended while the doctor was waited for.
+    let own = client(&server, &authority, "rollkeeper").await.expect("be a client");
     own.create(&format!("{root}/departments/open"), b"", &options).await.expect("create an open node");
     stack.replicas[0].stop();
     stack.replicas[0].restart();
@@ -123,4 +143,5 @@ async fn every_node_belongs_to_the_certificate_of_the_service_and_to_nobody_else
         open["message"].as_str()?.contains("1 nodes below").then_some(())
     })
     .await;
+    doctor(&stack, |text| text).expect("zookeeper", "acl", "failed", "departments/open");
 }

@@ -22,7 +22,6 @@ use super::problem::{Problem, Problems};
 use super::wire::BackupStateView;
 use crate::app::App;
 use crate::domain::backup::{Backup, BackupKind, BackupState};
-use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BackupId, DepartmentName};
 use crate::domain::token::{Caller, Scope};
 use crate::store::StoreError;
@@ -95,15 +94,8 @@ pub(super) async fn list_backups(
     }
     let filter = BackupFilter { department, states };
     let print = cursor::fingerprint("backups", &filter);
-    let page: PageRequest<(i64, String)> =
-        PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
-    let before = match &page.after {
-        Some((millis, id)) => {
-            let id = id.parse().map_err(|invalid| Problem::parameter_invalid("cursor", invalid))?;
-            Some((Timestamp::from_millis(*millis), id))
-        }
-        None => None,
-    };
+    let page = PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
+    let before = page.before()?;
     let mut backups = app.store.backups.list(&filter, before.as_ref(), page.read_limit()).await?;
     let next_cursor =
         page.cut(&app.auth, &mut backups, |backup| (backup.requested_at.as_millis(), backup.id.to_string()));

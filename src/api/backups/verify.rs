@@ -17,7 +17,7 @@ use super::load;
 use crate::api::extract::Path;
 use crate::api::jobs::preferred_wait;
 use crate::api::problem::{Kind, Problem, Problems};
-use crate::api::wire::CopyView;
+use crate::api::wire::{CopyStateView, CopyView};
 use crate::app::App;
 use crate::backup::verify::verify_copies;
 use crate::domain::backup::BackupState;
@@ -143,12 +143,7 @@ pub(in crate::api) async fn verify_backup(
 
 fn count(metrics: &Metrics, copies: &[Copy]) {
     for copy in copies {
-        let state = match copy.state {
-            CopyState::Present => "present",
-            CopyState::Owed => "owed",
-            CopyState::Damaged => "damaged",
-            CopyState::Missing => "missing",
-        };
+        let state = CopyStateView::from(copy.state).word();
         metrics.work.verified.inc([copy.target.to_string().into(), state.into()]);
     }
 }

@@ -16,6 +16,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::extract::read_body;
+use super::import;
 use super::jobs::fresh_uuid;
 use super::problem::{Kind, Problem};
 use crate::app::App;
@@ -32,8 +33,6 @@ const RENEW_EVERY: Duration = Duration::from_secs(2);
 const ANSWER_MAX: usize = 8 << 20;
 /// These have no effect that could be had twice, and their answer is about now: they are carried out each time.
 const READING: [&str; 2] = ["/users/{user_id}/verify-password", "/backups/{backup_id}/verify"];
-/// A stream, which no answer of which can be kept.
-const IMPORT: &str = "/users/import";
 /// An answer that is shown once, and must lie nowhere.
 const TOKENS: &str = "/tokens";
 
@@ -54,7 +53,7 @@ async fn keyed(app: &App, request: Request, next: Next) -> Result<Response, Prob
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
     match path.as_deref() {
-        Some(IMPORT) => {
+        Some(import::PATH) => {
             return Err(unsupported(
                 "An import is repeated line by line: give each line an id and skip those that are taken.",
             ));
@@ -183,7 +182,7 @@ pub(super) fn documented(mut openapi: utoipa::openapi::OpenApi) -> utoipa::opena
          request has its effect once and gets the same answer, with `Idempotency-Replayed: true`; 409 while it is carried \
          out, 422 for another request.";
     for (path, item) in &mut openapi.paths.paths {
-        let Some(post) = item.post.as_mut().filter(|_| path != IMPORT && path != TOKENS) else { continue };
+        let Some(post) = item.post.as_mut().filter(|_| path != import::PATH && path != TOKENS) else { continue };
         let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255)).build();
         let header = ParameterBuilder::new()
             .name("Idempotency-Key")

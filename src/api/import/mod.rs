@@ -25,6 +25,8 @@ use crate::domain::token::{Caller, Scope};
 use run::{Import, OnTaken};
 use wire::ImportQuery;
 
+/// Where it is: a stream has other limits than other requests, and no answer that could be kept.
+pub(super) const PATH: &str = "/users/import";
 /// The media type in and out.
 const NDJSON: &str = "application/x-ndjson";
 /// Other names of lines of JSON, and of bytes that say nothing of themselves.

@@ -21,7 +21,6 @@ use super::pages::PageRequest;
 use super::problem::{Problem, Problems};
 use super::wire::RestoreStateView;
 use crate::app::App;
-use crate::domain::clock::Timestamp;
 use crate::domain::ids::RestoreId;
 use crate::domain::restore::{Restore, RestoreState};
 use crate::domain::token::{Caller, Scope};
@@ -81,15 +80,8 @@ pub(super) async fn list_restores(
         states: states.into_iter().map(Into::into).collect(),
     };
     let print = cursor::fingerprint("restores", &filter);
-    let page: PageRequest<(i64, String)> =
-        PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
-    let before = match &page.after {
-        Some((millis, id)) => {
-            let id = id.parse().map_err(|invalid| Problem::parameter_invalid("cursor", invalid))?;
-            Some((Timestamp::from_millis(*millis), id))
-        }
-        None => None,
-    };
+    let page = PageRequest::read(&app.auth, uri, query.limit.as_deref(), query.cursor.as_deref(), print)?;
+    let before = page.before()?;
     let mut restores = app.store.restores.list(&filter, before.as_ref(), page.read_limit()).await?;
     let next_cursor =
         page.cut(&app.auth, &mut restores, |restore| (restore.requested_at.as_millis(), restore.id.to_string()));

@@ -35,14 +35,14 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Starts a stack as the settings say; all replicas are ready and `default` has a leader.
+    /// Starts a stack as the settings say; all replicas are ready, know each other, and `default` has a leader.
     pub(crate) async fn start(settings: Settings) -> Self {
         let mut stack = Self::prepare(&settings).await;
         stack.serve(&settings).await;
         stack
     }
 
-    /// Starts the replicas; when it returns they are ready and `default` has a leader.
+    /// Starts the replicas; when it returns they are ready, know each other, and `default` has a leader.
     pub(crate) async fn serve(&mut self, settings: &Settings) {
         for index in 0..settings.replicas {
             self.add_replica(settings, index);
@@ -50,6 +50,14 @@ impl Stack {
         for replica in &self.replicas {
             let what = format!("{} is ready", replica.id);
             eventually(&what, READY, async || self.is_ready(&replica.client).await.then_some(())).await;
+        }
+        for replica in &self.replicas {
+            // Readiness is about /users: the cluster may still be unknown.
+            let what = format!("{} knows all replicas", replica.id);
+            eventually(&what, READY, async || {
+                (members_seen_by(&replica.client).await >= settings.replicas).then_some(())
+            })
+            .await;
         }
         self.leader_of("default").await;
     }
@@ -213,6 +221,11 @@ impl Stack {
             }
         }
     }
+}
+
+/// How many live replicas one of them sees.
+async fn members_seen_by(client: &Client) -> usize {
+    client.get("/cluster").await.json["replicas"].as_array().map_or(0, Vec::len)
 }
 
 /// Waits until a department has a leader that pleases the caller, as one replica sees it.
