@@ -21,10 +21,11 @@ use crate::store;
 /// Shortest bootstrap token, in characters.
 pub const TOKEN_CHARS_MIN: usize = 32;
 
-/// The tokens that are accepted, and the key that cursors are signed with.
+/// The tokens that are accepted, the key that cursors are signed with, and the one that makes tokens which can be made again.
 pub struct Tokens {
     bootstrap: blake3::Hash,
     cursor_key: [u8; 32],
+    issuing_key: [u8; 32],
     issued: Believed,
 }
 
@@ -60,6 +61,7 @@ impl Tokens {
             bootstrap: blake3::hash(token.as_bytes()),
             // Every replica has the same token, so every replica accepts the cursors of the others.
             cursor_key: blake3::derive_key("rollkeeper 2026-11 list cursors", token.as_bytes()),
+            issuing_key: blake3::derive_key("rollkeeper 2026-11 issued tokens by key", token.as_bytes()),
             issued: Believed::default(),
         })
     }
@@ -67,6 +69,11 @@ impl Tokens {
     /// The key that cursors are signed with.
     pub(super) fn cursor_key(&self) -> &[u8; 32] {
         &self.cursor_key
+    }
+
+    /// The key that makes tokens which are issued under an `Idempotency-Key`.
+    pub(super) fn issuing_key(&self) -> &[u8; 32] {
+        &self.issuing_key
     }
 
     /// Who holds the bootstrap token.

@@ -259,3 +259,24 @@ async fn apply_undo_cancel_hold_and_sync_find_what_they_did_when_they_are_carrie
     assert_eq!(documents(&stack, "restores", doc! {}).await.len(), 3, "two plans and one undo");
     assert_eq!(stack.records("default").await.len(), 2, "the restore was taken back once");
 }
+
+#[tokio::test]
+async fn a_token_is_issued_once_under_a_key_and_shown_again_and_its_secret_lies_nowhere() {
+    let stack = Stack::start(Settings { replicas: 2, ..Settings::default() }).await;
+    let body = json!({ "name": "ci", "scopes": ["users:read"] });
+    let first = post(stack.client(), "/tokens", "the-key", &body).await.expect(201);
+    let second = post(&stack.replicas[1].client, "/tokens", "the-key", &body).await.expect(201);
+    assert_eq!(first.json, second.json);
+    assert_eq!((second.header("cache-control"), second.header("idempotency-replayed")), ("no-store", "true"));
+    let text = first.json["token"].as_str().expect("have a text");
+    stack.client().with_token(Some(text)).get("/users").await.expect(200);
+    let other = json!({ "name": "other", "scopes": ["users:read"] });
+    post(stack.client(), "/tokens", "the-key", &other).await.expect_problem(422, "idempotency_key_reused");
+    assert_eq!(stack.client().get("/tokens").await.expect(200).json["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(documents(&stack, "audit", doc! { "action": "issue_token" }).await.len(), 1);
+    let kept = format!("{:?}", documents(&stack, "idempotency", doc! {}).await);
+    assert!(!kept.contains(&text[24..]), "{kept}");
+
+    let fresh = post(stack.client(), "/tokens", "another-key", &body).await.expect(201);
+    assert_ne!(fresh.json["token"], first.json["token"]);
+}

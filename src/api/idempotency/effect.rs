@@ -28,6 +28,11 @@ impl Effect {
         self.seed.as_ref().map_or_else(|| fresh_uuid(clock), |seed| seed.id)
     }
 
+    /// Whether the request came with a key.
+    pub(in crate::api) const fn is_keyed(&self) -> bool {
+        self.seed.is_some()
+    }
+
     /// The revision of what is made.
     pub(in crate::api) fn rev(&self) -> Rev {
         self.seed.as_ref().map_or_else(Rev::random, |seed| seed.rev)

@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::domain::idempotency::{Answer, Found, Hold, LEASE, Seed};
 use crate::domain::token::Caller;
 use crate::domain::user::Rev;
+use crate::store::Store;
 pub(super) use effect::Effect;
 
 /// Marks an answer that was given before.
@@ -33,7 +34,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(2);
 const ANSWER_MAX: usize = 8 << 20;
 /// These have no effect that could be had twice, and their answer is about now: they are carried out each time.
 const READING: [&str; 2] = ["/users/{user_id}/verify-password", "/backups/{backup_id}/verify"];
-/// An answer that is shown once, and must lie nowhere.
+/// Its answer has a secret, so it lies nowhere: the request is carried out each time, and finds the token that it made.
 const TOKENS: &str = "/tokens";
 
 /// Carries a POST with a key out once.
@@ -52,18 +53,10 @@ async fn keyed(app: &App, request: Request, next: Next) -> Result<Response, Prob
     if Caller::from_request_parts(&mut parts, app).await.is_err() {
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
-    match path.as_deref() {
-        Some(import::PATH) => {
-            return Err(unsupported(
-                "An import is repeated line by line: give each line an id and skip those that are taken.",
-            ));
-        }
-        Some(TOKENS) => {
-            return Err(unsupported(
-                "A token is shown once and kept nowhere: list the tokens, and revoke one whose answer was lost.",
-            ));
-        }
-        _ => {}
+    if path.as_deref() == Some(import::PATH) {
+        let detail = "Idempotency-Key is not taken here. An import is repeated line by line: give each line an id and skip those \
+                      that are taken.";
+        return Err(Problem::new(Kind::Unprocessable, detail).code("idempotency_key_unsupported"));
     }
     let bytes = Bytes::from(read_body(body).await?);
     let asked = key::request(app.auth.cursor_key(), &key, &parts, &bytes);
@@ -72,7 +65,8 @@ async fn keyed(app: &App, request: Request, next: Next) -> Result<Response, Prob
     match app.store.idempotency.take(&asked, &holder, &seed).await? {
         Found::Free(hold) => {
             parts.extensions.insert(Effect::of(&hold));
-            Ok(carry_out(app, hold, Request::from_parts(parts, Body::from(bytes)), next).await)
+            let kept = path.as_deref() != Some(TOKENS);
+            Ok(carry_out(app, hold, kept, Request::from_parts(parts, Body::from(bytes)), next).await)
         }
         Found::Running => {
             let detail = "A request with this key is being carried out. Send it again to have its answer.";
@@ -87,19 +81,21 @@ async fn keyed(app: &App, request: Request, next: Next) -> Result<Response, Prob
     }
 }
 
-fn unsupported(detail: &str) -> Problem {
-    Problem::new(Kind::Unprocessable, format!("Idempotency-Key is not taken here. {detail}"))
-        .code("idempotency_key_unsupported")
-}
-
-/// Runs the handler, holds the request meanwhile, and keeps a final answer.
-async fn carry_out(app: &App, hold: Hold, request: Request, next: Next) -> Response {
+/// Runs the handler, holds the request meanwhile, and keeps a final answer; one that must not be kept is given back with it.
+async fn carry_out(app: &App, hold: Hold, kept: bool, request: Request, next: Next) -> Response {
     let unanswered = Held { app: app.clone(), hold: Some(hold.clone()) };
-    let response = tokio::select! {
+    let mut response = tokio::select! {
         response = next.run(request) => response,
         never = renewed(app, &hold) => match never {},
     };
     if !is_final(response.status()) {
+        return response;
+    }
+    if !kept {
+        if hold.repeated {
+            response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+        }
+        unanswered.give_back().await;
         return response;
     }
     let (parts, body) = response.into_parts();
@@ -160,17 +156,25 @@ impl Held {
     fn done(mut self) {
         self.hold = None;
     }
+
+    async fn give_back(mut self) {
+        if let Some(hold) = self.hold.take() {
+            give_back(&self.app.store, &hold).await;
+        }
+    }
+}
+
+async fn give_back(store: &Store, hold: &Hold) {
+    if let Err(error) = store.idempotency.give_back(hold).await {
+        tracing::debug!(%error, "a request was not given back; its lease ends by itself");
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(hold) = self.hold.take() else { return };
         let store = self.app.store.clone();
-        self.app.shutdown.tracker.spawn(async move {
-            if let Err(error) = store.idempotency.give_back(&hold).await {
-                tracing::debug!(%error, "a request was not given back; its lease ends by itself");
-            }
-        });
+        self.app.shutdown.tracker.spawn(async move { give_back(&store, &hold).await });
     }
 }
 
@@ -182,7 +186,7 @@ pub(super) fn documented(mut openapi: utoipa::openapi::OpenApi) -> utoipa::opena
          request has its effect once and gets the same answer, with `Idempotency-Replayed: true`; 409 while it is carried \
          out, 422 for another request.";
     for (path, item) in &mut openapi.paths.paths {
-        let Some(post) = item.post.as_mut().filter(|_| path != import::PATH && path != TOKENS) else { continue };
+        let Some(post) = item.post.as_mut().filter(|_| path != import::PATH) else { continue };
         let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255)).build();
         let header = ParameterBuilder::new()
             .name("Idempotency-Key")

@@ -16,7 +16,7 @@ use crate::api::auth::{require, require_scope};
 use crate::api::departments::Known;
 use crate::api::departments::put::read_duration;
 use crate::api::extract::Json;
-use crate::api::jobs::fresh_uuid;
+use crate::api::idempotency::Effect;
 use crate::api::problem::{FieldProblem, Kind, Problem, Problems};
 use crate::api::users::read_field;
 use crate::app::App;
@@ -25,13 +25,15 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::DepartmentName;
 use crate::domain::text::Invalid;
 use crate::domain::token::{Caller, Scope, Token, TokenName};
+use crate::store::StoreError;
 
 /// Longest lifetime that can be asked for: ten years.
 const LIFETIME_MAX: Duration = Duration::from_hours(3650 * 24);
 
 /// Issues a token.
 ///
-/// The answer has its text, once; the service keeps a hash. A token gives no scope, no department and no time that the caller
+/// The answer has its text, once; the service keeps a hash. Sent again under the same `Idempotency-Key` within 24 hours the
+/// request shows the same token. A token gives no scope, no department and no time that the caller
 /// does not have: a scope beyond them is 403 `scope_not_held`, a later end is 422 `outlives_issuer`, another department is 404.
 #[utoipa::path(post, path = "/tokens", operation_id = "issueToken", tag = "tokens", request_body = NewToken,
     security(("bearer" = ["tokens:write"])),
@@ -40,6 +42,7 @@ pub(in crate::api) async fn issue_token(
     State(app): State<App>,
     Extension(known): Extension<Known>,
     caller: Caller,
+    effect: Effect,
     Json(body): Json<NewToken>,
 ) -> Result<Response, Problem> {
     require_scope(&caller, Scope::TokensWrite)?;
@@ -58,8 +61,17 @@ pub(in crate::api) async fn issue_token(
         require(&caller, Scope::TokensWrite, department, "department")?;
         known.require(&app, department).await?;
     }
-    let id = fresh_uuid(&app.clock);
-    let text = TokenText::fresh(id);
+    let id = effect.id(&app.clock);
+    let text = if effect.is_keyed() {
+        TokenText::derived(app.auth.issuing_key(), id, effect.rev())
+    } else {
+        TokenText::fresh(id)
+    };
+    if effect.is_repeated()
+        && let Some(token) = issued_before(&app, &text).await?
+    {
+        return Ok(issued(&text, token, now));
+    }
     let token = Token {
         id: id.into(),
         name,
@@ -72,7 +84,25 @@ pub(in crate::api) async fn issue_token(
         revoked: None,
     };
     let record = recorded(&app, &caller, AuditAction::IssueToken, token.department.as_ref(), &token.id);
-    app.store.tokens.insert(&token, &text.hash(), &record).await?;
+    match app.store.tokens.insert(&token, &text.hash(), &record).await {
+        Ok(()) => Ok(issued(&text, token, now)),
+        // Another execution of the same request was faster.
+        Err(error @ StoreError::Taken(_)) => {
+            let before = issued_before(&app, &text).await?;
+            before.map(|token| issued(&text, token, now)).ok_or_else(|| error.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The token that another execution of the same request issued.
+async fn issued_before(app: &App, text: &TokenText) -> Result<Option<Token>, Problem> {
+    let found = app.store.tokens.secured(&text.id()).await?;
+    let same = |hash: [u8; 32]| blake3::Hash::from_bytes(hash) == blake3::Hash::from_bytes(text.hash());
+    Ok(found.and_then(|(token, hash)| same(hash).then_some(token)))
+}
+
+fn issued(text: &TokenText, token: Token, now: Timestamp) -> Response {
     let location = HeaderValue::from_str(&format!("/tokens/{}", token.id));
     let view = IssuedTokenView { token: text.expose(), about: TokenView::of(token, now) };
     let mut response = (StatusCode::CREATED, axum::Json(view)).into_response();
@@ -80,7 +110,7 @@ pub(in crate::api) async fn issue_token(
     if let Ok(location) = location {
         response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(response)
+    response
 }
 
 /// The scopes that were asked for, each once, with its place in the body.

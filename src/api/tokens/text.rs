@@ -1,5 +1,5 @@
-//! The text of an issued token: `rk_` and 68 characters of base64url, which are 16 bytes of its id, 32 random bytes and 3
-//! bytes of a check.
+//! The text of an issued token: `rk_` and 68 characters of base64url, which are 16 bytes of its id, 32 bytes that nobody can
+//! guess and 3 bytes of a check.
 //!
 //! Rule: the text is shown once and stored nowhere; what is stored is a hash over id and secret. The check is no secret: it
 //! lets a mistyped or random text be refused without asking MongoDB.
@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use crate::domain::ids::TokenId;
+use crate::domain::user::Rev;
 
 /// What every issued token begins with, so that a leaked one is recognised.
 pub const PREFIX: &str = "rk_";
@@ -31,15 +32,27 @@ impl std::fmt::Debug for TokenText {
 impl TokenText {
     /// A new secret for an id.
     pub fn fresh(id: Uuid) -> Self {
+        Self::with(id, &rand::random())
+    }
+
+    /// The secret of a token that is issued under an `Idempotency-Key`: whoever has the key and carries the same request out
+    /// makes the same one, so that it can be shown again and still lies nowhere.
+    pub fn derived(key: &[u8; 32], id: Uuid, rev: Rev) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(key);
+        hasher.update(id.as_bytes()).update(&rev.bits().to_le_bytes());
+        Self::with(id, hasher.finalize().as_bytes())
+    }
+
+    fn with(id: Uuid, secret: &[u8; SECRET]) -> Self {
         let mut bytes = [0; BYTES];
         bytes[..ID].copy_from_slice(id.as_bytes());
-        bytes[ID..ID + SECRET].copy_from_slice(&rand::random::<[u8; SECRET]>());
+        bytes[ID..ID + SECRET].copy_from_slice(secret);
         let check = check(&bytes[..ID + SECRET]);
         bytes[ID + SECRET..].copy_from_slice(&check);
         Self(bytes)
     }
 
-    /// Reads what a caller sent; nothing that was not made by `fresh` passes by accident.
+    /// Reads what a caller sent; nothing that was not made here passes by accident.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix(PREFIX).filter(|text| text.len() == CHARS)?;
         let bytes: [u8; BYTES] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
@@ -81,6 +94,16 @@ mod tests {
         assert_eq!((read.id(), read.hash()), (TokenId::from(id), one.hash()));
         assert_ne!(one.hash(), other.hash());
         assert_eq!(one.expose().len(), PREFIX.len() + CHARS);
+    }
+
+    #[test]
+    fn a_derived_token_is_the_same_for_the_same_request_and_key_alone() {
+        let text = |key: u8, id, rev| TokenText::derived(&[key; 32], Uuid::from_u128(id), Rev::from_bits(rev)).expose();
+        assert_eq!(text(1, 7, 9), text(1, 7, 9));
+        for other in [text(2, 7, 9), text(1, 8, 9), text(1, 7, 8)] {
+            assert_ne!(other, text(1, 7, 9));
+        }
+        assert!(TokenText::parse(&text(1, 7, 9)).is_some());
     }
 
     #[test]
