@@ -1,7 +1,8 @@
 """The path of a newcomer, as the documents tell it: `make up`, the tour, reading a backup by hand, `make down`.
 
 The commands are taken out of README.md and docs/formats.md, so a command that does not work there fails here. Only the
-folder of the stack is another one than the developer's.
+folder of the stack is another one than the developer's. What README.md and docs/operations.md name in their text is there, and the
+disaster drill is carried out as it stands there.
 """
 
 import json
@@ -14,56 +15,13 @@ import time
 import unittest
 import urllib.request
 
+import documents
+import newcomer
 import parts
+from client import Client
+from documents import blocks
+from newcomer import KEYS, STACK, get, make, processes, rollkeeper, shell, text_of, variables
 from procs import started
-
-STACK = os.path.join(parts.ROOT, ".run", "newcomer")
-ENVIRONMENT = {**os.environ, "ROLLKEEPER_STACK": STACK}
-KEYS = ["ROLLKEEPER_URLS", "ROLLKEEPER_TOKEN", "MONGODB_URI", "ZOOKEEPER_CONNECT", "ROLLKEEPER_PIDS", "ROLLKEEPER_TARGETS",
-        "ROLLKEEPER_IDENTITY_FILE"]
-
-
-def blocks(file, kind, after="", before="\n## "):
-    """The code blocks of a document between two places."""
-    with open(os.path.join(parts.ROOT, file), encoding="utf-8") as document:
-        section = document.read().partition(after)[2] if after else document.read()
-    return re.findall(rf"^```{kind}\n(.*?)^```$", section.partition(before)[0] if before else section, re.M | re.S)
-
-
-def shell(script):
-    """Runs a script as a careful person would; returns what it prints."""
-    script = script.replace(". .stack/env", f". {STACK}/env")
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=parts.ROOT, env=ENVIRONMENT, text=True,
-                          stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode != 0:
-        raise AssertionError(f"exit code {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-    return done.stdout
-
-
-def make(target):
-    """Runs a target of the Makefile; returns its exit code and what it prints."""
-    done = subprocess.run(["make", "--no-print-directory", target], cwd=parts.ROOT, env=ENVIRONMENT, text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    return done.returncode, done.stdout
-
-
-def variables():
-    """What `.stack/env` says, in its order."""
-    with open(os.path.join(STACK, "env"), encoding="utf-8") as file:
-        return dict(re.findall(r'^(\w+)="(.*)"$', file.read(), re.M))
-
-
-def processes():
-    """Id and start of every process of the stack."""
-    with open(os.path.join(STACK, "processes.json"), encoding="utf-8") as file:
-        return {record["name"]: (record["pid"], record["started"]) for record in json.load(file)}
-
-
-def get(url, path):
-    """A GET with the token; the answer and its headers."""
-    request = urllib.request.Request(url + path, headers={"Authorization": f"Bearer {variables()['ROLLKEEPER_TOKEN']}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer), answer.headers
 
 
 class Newcomer(unittest.TestCase):
@@ -167,6 +125,72 @@ class Newcomer(unittest.TestCase):
         self.assertEqual((code, (variables(), processes())), (0, before))
         self.assertIn("already running", printed)
         self.assertIn(variables()["ROLLKEEPER_URLS"].split()[0], printed)
+
+    def test_every_command_that_the_documents_name_is_there_with_its_options(self):
+        targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.M))
+        for file in ("README.md", "docs/operations.md"):
+            commands = documents.named(file)
+            for command in commands.get("make", ()):
+                self.assertIn(command.split()[1], targets, command)
+            for command in commands["rollkeeper"]:
+                words, options = documents.words_and_options(command)
+                told = rollkeeper(*words, "--help")
+                self.assertEqual([option for option in options if option not in told], [], command)
+
+    def test_what_the_readme_says_beside_its_tour_works(self):
+        tour = blocks("README.md", "sh", "## A tour")[0].replace("make up\n", "")
+        commands = documents.named("README.md")
+        beside = [command for command in sorted(commands["call"] | commands["json"])
+                  if not any(command in block for block in blocks("README.md", "sh", before=""))]
+        self.assertEqual(beside, ['call "$url/cluster"'])
+        (cluster,) = [json.loads(shell(f"{tour}{command}")) for command in beside]
+        self.assertEqual({leader["department"] for leader in cluster["leaders"]} >= {"default", "eng"}, True)
+        url = variables()["ROLLKEEPER_URLS"].split()[0]
+        for open_to_all in ("/docs", "/openapi.json"):
+            with urllib.request.urlopen(url + open_to_all, timeout=10) as page:
+                self.assertEqual(page.status, 200)
+        for command in (["config", "check"], ["config", "print"], ["migrate"]):
+            told = rollkeeper("--config", os.path.join(STACK, "r1", "rollkeeper.toml"), *command)
+            self.assertNotIn(variables()["ROLLKEEPER_TOKEN"], told)
+
+    def test_a_plan_is_applied_with_its_etag_only(self):
+        client = Client(variables()["ROLLKEEPER_URLS"].split()[0], variables()["ROLLKEEPER_TOKEN"])
+        client.send("PUT", "/departments/plans", {})
+        user = client.send("POST", "/users", {"department": "plans", "name": "Grace", "password": "correct horse"})
+        before = client.send("POST", "/departments/plans/sync")["time"]
+        client.send("DELETE", f"/users/{user['id']}")
+        client.send("POST", "/departments/plans/sync")
+        plan = client.send("POST", "/restores", {"from": {"department": "plans", "at": before}}, headers={"Prefer": "wait=30"})
+        path = f"/restores/{plan['id']}"
+        plan, headers = get("http://" + client.host, path)
+        self.assertEqual((plan["state"], plan["plan"]["creates"]), ("planned", 1))
+        self.assertEqual(client.status(f"/users/{user['id']}"), 404)
+        self.assertEqual(client.call("POST", f"{path}/apply", headers={"If-Match": '"another"'})[0], 412)
+        client.send("POST", f"{path}/apply", headers={"If-Match": headers["ETag"], "Prefer": "wait=30"})
+        self.assertEqual(client.get(f"/users/{user['id']}")["name"], "Grace")
+
+    def test_the_disaster_drill_of_the_operations_document_ends_with_the_same_users(self):
+        live = Client(variables()["ROLLKEEPER_URLS"].split()[0], variables()["ROLLKEEPER_TOKEN"])
+        wanted, departments = live.users(), live.get("/departments")["items"]
+        for department in departments:
+            live.send("POST", f"/departments/{department['name']}/sync")
+        source = ["--target", variables()["ROLLKEEPER_TARGETS"].split()[0],
+                  "--identity-file", variables()["ROLLKEEPER_IDENTITY_FILE"]]
+        self.assertIn("eng", rollkeeper("vault", "ls", *source))
+        rollkeeper("vault", "verify", *source)
+        before = self.answers[7]["time"]
+        cat = rollkeeper("vault", "cat", *source, "--department", "eng", "--at", before)
+        self.assertEqual(cat.count('"department":"eng"'), 1)
+        uri = os.path.join(STACK, "drill-mongodb-uri")
+        with open(uri, "w", encoding="utf-8") as file:
+            file.write(variables()["MONGODB_URI"])
+        rollkeeper("vault", "restore", *source, "--mongodb-uri-file", uri, "--database", "drill")
+        replica, url = newcomer.serve_a_drill("drill")
+        self.addCleanup(replica.wait)
+        self.addCleanup(replica.terminate)
+        drill = newcomer.when_ready(url)
+        self.assertEqual([item["name"] for item in drill.get("/departments")["items"]], [item["name"] for item in departments])
+        self.assertEqual(drill.users(), wanted)
 
     def take_a_backup_that_is_on_every_target(self):
         """So that what lies on the first target is what the tour left."""

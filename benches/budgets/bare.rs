@@ -140,7 +140,12 @@ impl Bare {
 
     /// Number of users in the department.
     pub(crate) async fn count(&self) -> usize {
-        let group = [doc! { "$match": { "_id.department": DEPARTMENT } }, doc! { "$count": "n" }];
+        self.count_of(DEPARTMENT).await
+    }
+
+    /// Number of users in any department.
+    pub(crate) async fn count_of(&self, department: &str) -> usize {
+        let group = [doc! { "$match": { "_id.department": department } }, doc! { "$count": "n" }];
         let found: Vec<Document> =
             self.users().aggregate(group).await.expect("count users").try_collect().await.expect("count users");
         found

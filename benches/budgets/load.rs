@@ -74,7 +74,7 @@ pub(crate) async fn paced(base: &str, token: &str, people: Arc<Vec<Person>>, rat
 }
 
 /// The request that creates a user.
-fn creation(head: &str, person: &Person) -> String {
+pub(crate) fn creation(head: &str, person: &Person) -> String {
     let body = person.body();
     let length = body.len();
     format!("POST /users HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
@@ -112,7 +112,7 @@ where
     f64::from(workers.join_all().await.iter().sum::<u32>()) / during.as_secs_f64()
 }
 
-fn next_of<'a>(people: &'a [Person], next: &AtomicUsize) -> &'a Person {
+pub(crate) fn next_of<'a>(people: &'a [Person], next: &AtomicUsize) -> &'a Person {
     // A step that has no factor in common with the number of users, so that neighbours are not read one after another.
     let at = next.fetch_add(1, Ordering::Relaxed);
     &people[at.wrapping_mul(7919) % people.len()]
@@ -120,19 +120,33 @@ fn next_of<'a>(people: &'a [Person], next: &AtomicUsize) -> &'a Person {
 
 /// Sends a request and reads its answer to the end.
 async fn exchange(connection: &mut TcpStream, request: &str, expected: &str) {
-    connection.write_all(request.as_bytes()).await.expect("send a request");
-    let mut answer = Vec::with_capacity(2048);
+    let answer = ask(connection, request).await.expect("be answered");
+    assert_eq!(answer.get(9..12), Some(expected.as_bytes()), "{}", String::from_utf8_lossy(&answer));
+}
+
+/// Sends a request and reads its answer to the end, head and body.
+pub(crate) async fn ask(connection: &mut TcpStream, request: &str) -> std::io::Result<Vec<u8>> {
+    connection.write_all(request.as_bytes()).await?;
+    let (mut answer, mut length) = (Vec::with_capacity(2048), None);
     loop {
-        let read = connection.read_buf(&mut answer).await.expect("read an answer");
-        assert!(read > 0, "the replica closed a connection");
-        let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8_lossy(&answer[..end]);
-        assert_eq!(head.get(9..12), Some(expected), "{}", String::from_utf8_lossy(&answer));
-        let length = head.lines().filter_map(|line| line.split_once(": "));
-        let length =
-            length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).find_map(|(_, n)| n.parse().ok());
-        if answer.len() >= end + 4 + length.unwrap_or(0_usize) {
-            return;
+        if connection.read_buf(&mut answer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if length.is_none() {
+            length = length_of(&answer);
+        }
+        if length.is_some_and(|length| answer.len() >= length) {
+            return Ok(answer);
         }
     }
+}
+
+/// How many bytes an answer has, once its head is there.
+fn length_of(answer: &[u8]) -> Option<usize> {
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&answer[..end]);
+    let fields = head.lines().filter_map(|line| line.split_once(": "));
+    let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let body: usize = lengths.find_map(|(_, length)| length.parse().ok()).unwrap_or_default();
+    Some(end + 4 + body)
 }

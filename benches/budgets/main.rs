@@ -13,12 +13,14 @@ mod growth;
 mod harness;
 mod history;
 mod idle;
+mod import;
 mod jobs;
 mod lag;
 mod load;
 mod machine;
 mod memory;
 mod people;
+mod saturation;
 mod table;
 mod written;
 
@@ -69,14 +71,23 @@ async fn main() {
         let bytes = run.people.iter().map(|person| person.document().as_bytes().len()).sum::<usize>() / count.max(1);
         machine::describe(&run.bare.version().await, users, bytes)
     };
-    if ["jobs", "growth", "lag", "fold"].into_iter().any(asked) {
+    let backed_up = ["jobs", "growth", "lag", "fold"].into_iter().any(asked);
+    if backed_up || asked("saturation") {
         let run = Run::start(users).await;
-        let first = backups(&run, &mut table).await;
-        history::beside(&run, &mut table).await;
-        if asked("jobs") {
-            requests(&run, &mut table).await;
-            restores(&run, &mut table, &first).await;
+        if backed_up {
+            let first = backups(&run, &mut table).await;
+            history::beside(&run, &mut table).await;
+            if asked("jobs") {
+                requests(&run, &mut table).await;
+                restores(&run, &mut table, &first).await;
+            }
         }
+        if asked("saturation") {
+            saturation::rising(&run, &mut table).await;
+        }
+    }
+    if asked("import") {
+        import::imports(users, &mut table).await;
     }
     history::alone(users, &mut table).await;
     told(&format!("all of it took {:.0} s", begun.elapsed().as_secs_f64()));

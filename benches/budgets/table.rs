@@ -51,6 +51,18 @@ impl Table {
         row
     }
 
+    /// Adds what many clients had at the same time: those that were answered, and those that were refused.
+    pub(crate) fn loaded(&mut self, what: &str, answered: &[Duration], rate: f64, refused: &[Duration]) -> &mut Row {
+        let [all, some] = [answered.len() + refused.len(), refused.len()].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        let row = self.latency(what, answered, None);
+        row.rate = format!("{:.1} k/s", rate / 1000.0);
+        if some > 0 {
+            let share = 100.0 * f64::from(some) / f64::from(all);
+            row.ratio = format!("{share:.1} % refused (429, 503), p99 {}", millis(percentile(refused, 99)));
+        }
+        row
+    }
+
     /// Adds something that is neither a time nor a rate.
     pub(crate) fn figure(&mut self, what: &str, figure: String) -> &mut Row {
         self.add(what, figure, String::new())

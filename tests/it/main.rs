@@ -44,6 +44,7 @@ mod model;
 mod openapi;
 mod outages;
 mod past;
+mod replica_set;
 mod restores_cancel;
 mod restores_departments;
 mod restores_into;

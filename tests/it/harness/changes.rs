@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use mongodb::Database;
 use mongodb::bson::{Document, doc};
+use mongodb::change_stream::ChangeStream;
+use mongodb::change_stream::event::{ChangeStreamEvent, ResumeToken};
+use mongodb::{Collection, Database};
 use rollkeeper::domain::user::User;
 use tokio::runtime::Handle;
 
@@ -33,14 +35,18 @@ pub(crate) struct Changes(Arc<Mutex<Vec<Change>>>);
 impl Changes {
     /// Begins to collect the writes of a department; whatever is written after this returns is in it.
     pub(crate) async fn of(database: &Database, department: &str) -> Self {
-        let pipeline = [doc! { "$match": { "documentKey._id.department": department } }];
-        let users = database.collection::<Document>("users");
-        let mut stream = users.watch().pipeline(pipeline).await.expect("open a change stream");
+        let (users, department) = (database.collection::<Document>("users"), department.to_owned());
+        let mut stream = watch(&users, &department, None).await.expect("open a change stream");
         let changes = Self(Arc::default());
         let kept = changes.clone();
         Handle::current().spawn(async move {
-            while let Some(event) = stream.next().await {
-                let event = event.expect("read the change stream");
+            loop {
+                let token = stream.resume_token();
+                let Some(Ok(event)) = stream.next().await else {
+                    // A change of primary; the token knows where to go on.
+                    stream = watch_again(&users, &department, token).await;
+                    continue;
+                };
                 let at = event.cluster_time.expect("have a cluster time");
                 let key = event.document_key.expect("have a key");
                 let user = key.get_document("_id").and_then(|key| key.get_str("id")).expect("have an id").to_owned();
@@ -67,6 +73,29 @@ impl Changes {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Change>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn watch(
+    users: &Collection<Document>,
+    department: &str,
+    after: Option<ResumeToken>,
+) -> mongodb::error::Result<ChangeStream<ChangeStreamEvent<Document>>> {
+    let pipeline = [doc! { "$match": { "documentKey._id.department": department } }];
+    users.watch().pipeline(pipeline).resume_after(after).await
+}
+
+/// Opens it anew; an attempt waits for a primary by itself.
+async fn watch_again(
+    users: &Collection<Document>,
+    department: &str,
+    after: Option<ResumeToken>,
+) -> ChangeStream<ChangeStreamEvent<Document>> {
+    loop {
+        match watch(users, department, after.clone()).await {
+            Ok(stream) => return stream,
+            Err(_) => tokio::time::sleep(Duration::from_millis(30)).await,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod ensemble;
 pub(crate) mod events;
 pub(crate) mod faulty;
 pub(crate) mod hanging;
+pub(crate) mod members;
 pub(crate) mod network;
 pub(crate) mod objects;
 pub(crate) mod parts;

@@ -102,13 +102,10 @@ pub(crate) async fn member_behind(folder: &Path, of: &Part, seconds: u32) -> Par
     started
 }
 
-/// Adds a member to the replica set of another mongod; returns when it can be primary.
-pub(crate) async fn member(folder: &Path, of: &Part, name: &str) -> Part {
+/// Starts a mongod that is to be a member of a set; it may not serve yet.
+pub(super) fn bare_member(folder: &Path, name: &str) -> Part {
     let (port, arguments) = bare_command(&folder.join(name), 128);
-    let log = folder.join(format!("{name}.log"));
-    let started = Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, log, port);
-    take_in(of, &started).await;
-    started
+    Part::start(variable("ROLLKEEPER_TEST_MONGOD").into(), arguments, folder.join(format!("{name}.log")), port)
 }
 
 async fn take_in(of: &Part, started: &Part) {

@@ -28,7 +28,7 @@ fn journal(stack: &Stack) -> Vec<(Sequence, Change, Chain)> {
 }
 
 /// The journal on one target is whole, and is what the change stream told, change by change.
-pub(super) async fn stream_is_the_journal(stack: &Stack, stream: &[changes::Change]) {
+pub(crate) async fn stream_is_the_journal(stack: &Stack, stream: &[changes::Change]) {
     let archived = eventually("one target has the whole journal", Duration::from_mins(1), async || {
         let archived = journal(stack);
         (archived.len() >= stream.len()).then_some(archived)
@@ -46,13 +46,17 @@ pub(super) async fn stream_is_the_journal(stack: &Stack, stream: &[changes::Chan
     }
 }
 
-/// Every receipt has the chain of the journal, and covers what was acknowledged before it; nothing is there twice.
-pub(super) fn receipts_hold(stack: &Stack, acknowledged: &Acknowledged, receipts: &Receipts) -> usize {
+/// Every receipt has the chain of the journal, and covers what was acknowledged before it; nothing is there twice, and nothing
+/// of which somebody was told that it was not done.
+pub(crate) fn receipts_hold(stack: &Stack, acknowledged: &Acknowledged, receipts: &Receipts) -> usize {
     let archived = journal(stack);
     let mut places: HashMap<Label, i64> = HashMap::new();
     for (sequence, change, _) in &archived {
         let before = places.insert(label(change), sequence.0);
         assert_eq!(before, None, "{} is in the history twice", label(change));
+    }
+    for label in acknowledged.refused() {
+        assert_eq!(places.get(&label), None, "{label} was written, and its client was told that nothing was changed");
     }
     let (acknowledged, receipts) = (acknowledged.all(), receipts.all());
     for (covers, receipt) in &receipts {
@@ -69,9 +73,10 @@ pub(super) fn receipts_hold(stack: &Stack, acknowledged: &Acknowledged, receipts
     receipts.len()
 }
 
-/// Every backup that is listed verifies, and decodes to the state that the change stream gives at its sequence.
-pub(super) async fn backups_hold(stack: &Stack, stream: &[changes::Change]) -> usize {
+/// Every backup of `default` that is listed verifies, and decodes to the state that the change stream gives at its sequence.
+pub(crate) async fn backups_hold(stack: &Stack, stream: &[changes::Change]) -> usize {
     let mut listed = stack.pages("/backups", 1000).await;
+    listed.retain(|backup| backup["department"] == "default");
     listed.sort_by_key(|backup| backup["sequence"].as_u64());
     let (mut state, mut done) = (BTreeMap::new(), 0);
     for backup in &listed {

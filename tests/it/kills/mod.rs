@@ -3,8 +3,8 @@
 //! `KILLS` says how often (a few by default, 200 in `make kills`), `KILLS_SEED` repeats the moments of another run. Every
 //! write has a label that no other has, so what the journal says can be compared one by one.
 
-mod checks;
-mod writers;
+pub(crate) mod checks;
+pub(crate) mod writers;
 
 use std::time::{Duration, Instant};
 

@@ -10,13 +10,14 @@ use rand::{Rng as _, SeedableRng as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::RwLock;
+use tokio::task::JoinHandle;
 
 use super::faults::{Away, Down, Third};
-use super::primary::Members;
 use super::truth::Truth;
 use super::writers::{Acks, Writers};
 use super::{DEPARTMENTS, PATIENCE};
 use crate::harness::client::{Answer, Client};
+use crate::harness::members::Members;
 use crate::harness::records::hash_number;
 use crate::harness::{Stack, eventually, unique};
 
@@ -54,6 +55,8 @@ pub(super) struct Driver {
     pub(super) third: Third,
     /// The members of the replica set.
     pub(super) members: Members,
+    /// A member that stands for election.
+    pub(super) standing: Option<JoinHandle<()>>,
     /// Each step of a writer holds it; who takes it for itself has no writers beside it.
     pub(super) gate: Arc<RwLock<()>>,
     /// Why there may be gaps.
@@ -82,6 +85,7 @@ impl Driver {
             away: None,
             third,
             members,
+            standing: None,
             gate: Arc::default(),
             causes: BTreeSet::new(),
             tally: BTreeMap::new(),

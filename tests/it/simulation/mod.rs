@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use driver::Driver;
 use faults::Third;
-use primary::Members;
 
+use crate::harness::members::Members;
 use crate::harness::settings::Settings;
 use crate::harness::{Stack, number};
 
@@ -36,14 +36,14 @@ const HANGS_FOR: Duration = Duration::from_secs(2);
 /// The longest that anything may take; nothing here waits for more than two session timeouts.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-fn settings(third: &Third) -> Settings {
+fn settings(third: &Third, members: &Members) -> Settings {
     let backup = ", prune_every = \"1s\", prune_grace = \"1s\", journal_every = \"50ms\", idle_head_every = \"1s\", \
                   merge_after = \"2s\", scrub_every = \"2s\", look_every = \"2s\""
         .to_owned();
     let targets_extra = format!("operation_timeout = \"{}s\"", HANGS_FOR.as_secs());
-    let (replicas, targets, own_mongod) = (3, 2, true);
+    let (replicas, targets, mongodb) = (3, 2, Some(members.uri()));
     let sizes = Settings { chunk_records: 16, range_records: 20, ..Settings::default() };
-    Settings { replicas, targets, more_targets: third.target(), backup, targets_extra, own_mongod, ..sizes }
+    Settings { replicas, targets, more_targets: third.target(), backup, targets_extra, mongodb, ..sizes }
 }
 
 #[tokio::test]
@@ -54,10 +54,8 @@ async fn whatever_happens_the_history_is_what_was_committed() {
     let seconds = number("SIM_SECONDS").unwrap_or(40);
     eprintln!("simulation: SIM_SEED={seed} SIM_SECONDS={seconds}");
     let third = Third::make().await;
-    let settings = settings(&third);
-    let mut stack = Stack::prepare(&settings).await;
-    let members = Members::join(&mut stack).await;
-    stack.serve(&settings).await;
+    let members = Members::start(MEMBERS).await;
+    let stack = Stack::start(settings(&third, &members)).await;
     let mut driver = Driver::start(stack, third, members, seed).await;
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {
