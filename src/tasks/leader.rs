@@ -17,7 +17,8 @@ use super::follower::Follower;
 use super::halt::Halt;
 use super::stream::Hub;
 use super::{
-    archive, backups, balance, catch_up, follow, prune, rescan, restores, schedule, scrub, scrub_snapshots, step_down,
+    adopt, archive, backups, balance, catch_up, follow, prune, rescan, restores, schedule, scrub, scrub_snapshots,
+    step_down,
 };
 use crate::backup::Repository;
 use crate::backup::journal_read::JournalPlace;
@@ -170,10 +171,10 @@ async fn claim_fence(parts: &Parts, leadership: &Leadership, zxid: i64, lease: &
     while may_act(lease, leadership) {
         match parts.store.fences.claim(leadership, zxid).await {
             Ok(Claimed::Stale(epoch)) => return Verdict::Stale(epoch),
-            Ok(Claimed::Mine) => match parts.store.fences.adopt_jobs(leadership).await {
-                Ok(()) => return Verdict::Lead,
-                Err(error) => warn!(error = chain(&error), "adopt open jobs"),
-            },
+            Ok(Claimed::Mine) => {
+                adopt::at_first(parts, leadership).await;
+                return Verdict::Lead;
+            }
             Err(error) => warn!(error = chain(&error), "claim the fence"),
         }
         tokio::time::sleep(RETRY_AFTER).await;
@@ -234,6 +235,7 @@ async fn run_tasks(leading: &Leading, hub: Hub) {
     let writer = |work| when_clear(leading.clone(), work).instrument(span.clone());
     let tasks = [
         tracker.spawn(follow::run(leading.clone(), hub).instrument(span.clone())),
+        tracker.spawn(adopt::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(divergence::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(schedule::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(step_down::run(leading.clone()).instrument(span.clone())),

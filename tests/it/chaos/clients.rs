@@ -66,12 +66,21 @@ pub(super) async fn ask_once(clients: Vec<(String, Client)>, departments: Vec<St
         for (replica, client) in clients.iter().cycle().skip(n) {
             pauses.tick().await;
             let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+            let asked = |status, id| Event::Asked {
+                key: key.clone(),
+                department: department.clone(),
+                what: path.to_owned(),
+                replica: replica.clone(),
+                status,
+                id,
+            };
+            // It may be carried out though nobody hears of it.
+            recorder.record(asked(None, None));
             let answer = send(client, Method::POST, path, &headers, body.to_string()).await;
             let status = answer.as_ref().map(|answer| answer.status.as_u16());
             let id = answer.as_ref().and_then(|answer| answer.json["id"].as_str()).map(ToOwned::to_owned);
             let in_use = answer.as_ref().is_some_and(|answer| answer.json["code"] == "idempotency_key_in_use");
-            let (key, department, replica) = (key.clone(), department.clone(), replica.clone());
-            recorder.record(Event::Asked { key, department, what: path.to_owned(), replica, status, id });
+            recorder.record(asked(status, id));
             if !in_use && status.is_some_and(|status| status < 500 && status != 429) {
                 break;
             }

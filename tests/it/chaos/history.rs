@@ -107,6 +107,8 @@ pub(super) enum Event {
     Znodes(Znodes),
     /// The ensemble has a leader and a follower, or lost them.
     Quorum { serves: bool },
+    /// The machine let us wait so much longer than we wanted.
+    Late { us: i64 },
     /// What a replica shows of the leaders; its session with `ZooKeeper`, or `silent` when it does not answer.
     View { replica: String, session: String, leaders: BTreeMap<String, (String, i64)> },
     /// `MongoDB` has committed.
@@ -167,6 +169,12 @@ impl History {
             _ => None,
         };
         self.lines.iter().filter_map(nodes).collect()
+    }
+
+    /// How long the machine had no time for us between two moments.
+    pub(super) fn late_us(&self, from_us: i64, until_us: i64) -> i64 {
+        let within = self.lines.iter().filter(|line| (from_us..=until_us).contains(&line.at_us));
+        within.map(|line| if let Event::Late { us } = line.event { us } else { 0 }).sum()
     }
 
     /// The nodes at a moment.

@@ -92,7 +92,7 @@ fn judge(history: &History, kept_in: Option<&Path>) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_invariants_hold_whatever_breaks() {
     let many = number("CHAOS");
     let seed = number("CHAOS_SEED").unwrap_or_else(rand::random);

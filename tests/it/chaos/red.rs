@@ -269,7 +269,7 @@ async fn on_a_broken_build(build: &str, faults: &[What], invariant: &str) -> Fin
     find(&world.end().await, invariant)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the broken builds of `make chaos`"]
 async fn without_the_fence_comparison_an_effect_after_the_next_claim_is_seen() {
     let finding = on_a_broken_build("ROLLKEEPER_TEST_UNFENCED", &[What::LateWrite], "I3").await;
@@ -277,7 +277,7 @@ async fn without_the_fence_comparison_an_effect_after_the_next_claim_is_seen() {
     eprintln!("I3 of a build without fence: {:#?}", finding.violations);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the broken builds of `make chaos`"]
 async fn with_a_lease_that_is_only_what_the_client_believes_a_step_after_its_end_is_seen() {
     let finding = on_a_broken_build("ROLLKEEPER_TEST_UNLEASED", &[What::Frozen(15)], "I4").await;

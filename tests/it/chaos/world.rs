@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::history::{Event, History, Znodes, now_us, us};
 use super::recorder::Recorder;
-use super::{clients, commits, views, znodes};
+use super::{clients, commits, recorder, views, znodes};
 use crate::harness::client::Client;
 use crate::harness::ensemble::Ensemble;
 use crate::harness::network::Home;
@@ -100,6 +100,7 @@ impl World {
         };
         self.tasks.spawn(znodes::follow_nodes(place, self.recorder.clone()));
         self.tasks.spawn(znodes::follow_quorum(servers, self.recorder.clone()));
+        self.tasks.spawn(recorder::follow_lateness(self.recorder.clone()));
         // With no right to see departments, a replica need not read their histories for it.
         let (looker, _) = self.stack.issued(&["cluster:read"], None).await;
         for replica in &self.stack.replicas {

@@ -20,7 +20,8 @@ pub(super) fn no_orphan(history: &History) -> Finding {
         let away = round.broken.iter().filter(|broken| broken.who == "zookeeper").map(|broken| broken.until_us).max();
         for dead in round.broken.iter().filter(|broken| broken.what == "killed") {
             let Some(then) = history.znodes_at(dead.from_us) else { continue };
-            let latest = dead.from_us.max(away.unwrap_or(0)) + session + 2 * tick + LOOKS_US;
+            let late = history.late_us(dead.from_us, round.settled_us);
+            let latest = dead.from_us.max(away.unwrap_or(0)) + session + 2 * tick + LOOKS_US + late;
             for (department, node) in then.leaders.iter().filter(|(_, node)| node.replica == dead.who) {
                 let stands = |now: &Znodes| now.leaders.get(department).is_some_and(|now| now.czxid == node.czxid);
                 let gone = nodes.iter().find(|(at, now)| *at > dead.from_us && !stands(now)).map(|(at, _)| *at);
@@ -42,7 +43,8 @@ pub(super) fn views_follow(history: &History) -> Finding {
         let end = next.map_or(i64::MAX, |next| next.from_us);
         let mended = round.broken.iter().map(|broken| broken.until_us).max().unwrap_or(round.from_us);
         let changed = history.znodes().iter().map(|(at, _)| *at).filter(|at| *at < end).max().unwrap_or(0);
-        let by = (mended.max(changed) + FOLLOWS_US + LOOKS_US).min(end - 1);
+        let from = mended.max(changed);
+        let by = (from + FOLLOWS_US + LOOKS_US + history.late_us(from, end)).min(end - 1);
         let Some(nodes) = history.znodes_at(by) else { continue };
         for (replica, (at, session, shown)) in views_at(history, by) {
             let leaders = nodes.leaders.iter().map(|(name, node)| (name.clone(), (node.replica.clone(), node.epoch)));
