@@ -49,6 +49,12 @@ pub(super) async fn write(client: Client, writer: usize, seed: u64, departments:
     }
 }
 
+async fn newest_backup(client: &Client, department: &str) -> Option<String> {
+    let path = format!("/backups?department={department}&limit=1");
+    let listed = timeout(WITHIN, client.try_send(Method::GET, &path, &[], None)).await.ok()?.ok()?;
+    listed.json["items"][0]["id"].as_str().map(ToOwned::to_owned)
+}
+
 /// Sends POSTs under keys to one replica after the other, each until it has an answer, until dropped.
 pub(super) async fn ask_once(clients: Vec<(String, Client)>, departments: Vec<String>, recorder: Recorder) {
     let mut turns = interval(ASK_EVERY);
@@ -57,10 +63,12 @@ pub(super) async fn ask_once(clients: Vec<(String, Client)>, departments: Vec<St
         turns.tick().await;
         let department = departments[n % departments.len()].clone();
         let key = unique(ONCE);
-        let (path, body) = if n % 3 == 0 {
-            ("/backups", json!({ "department": department }))
-        } else {
-            ("/users", json!({ "department": department, "name": key, "password_hash": hash_number(2) }))
+        let first = &clients[n % clients.len()].1;
+        let backup = if n % 9 == 4 { newest_backup(first, &department).await } else { None };
+        let (path, body) = match backup {
+            Some(id) => ("/restores", json!({ "from": { "backup_id": id }, "apply": true })),
+            None if n % 3 == 0 => ("/backups", json!({ "department": department })),
+            None => ("/users", json!({ "department": department, "name": key, "password_hash": hash_number(2) })),
         };
         let mut pauses = interval(AGAIN_AFTER);
         for (replica, client) in clients.iter().cycle().skip(n) {

@@ -10,6 +10,7 @@
 //! | I4 | on a build whose lease is only what its client believes (`unleased`), and by a change to the record |
 //! | I1, I2, I5, I7, I8, I9, I10, I11 | by one change to a history that was recorded (`red`) |
 
+mod breaking;
 mod checks;
 mod clients;
 mod commits;
@@ -23,10 +24,11 @@ mod world;
 mod znodes;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use faults::{Deck, SHORT, What};
 use history::{Event, History, now_us, us};
+use recorder::Recorder;
 use world::World;
 
 use crate::harness::{eventually, number, variable};
@@ -43,7 +45,7 @@ async fn round(world: &mut World, number: u64, faults: &[What], deck: &mut Deck)
     let before = world.nodes().counters;
     let fault = faults::name(faults);
     world.recorder.record(Event::Round { round: number, fault: fault.clone() });
-    let (begun, mut open) = (now_us(), Vec::new());
+    let (begun, mut open) = (Instant::now(), Vec::new());
     for what in faults {
         if !open.is_empty() {
             pause(deck.up_to(world.session / 4)).await;
@@ -59,7 +61,7 @@ async fn round(world: &mut World, number: u64, faults: &[What], deck: &mut Deck)
     world.recorder.record(Event::Settled { round: number });
     let after = world.nodes().counters;
     let changed = before.iter().filter(|(department, counter)| after.get(*department) > Some(*counter)).count();
-    eprintln!("round {number}: {fault}: {changed} leaders changed, {:.1} s", (now_us() - begun) as f64 / 1e6);
+    eprintln!("round {number}: {fault}: {changed} leaders changed, {:.1?}", begun.elapsed());
     changed > 0
 }
 
@@ -74,6 +76,21 @@ fn folder(seed: u64) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".run/chaos").join(seed.to_string());
     std::fs::create_dir_all(&folder).expect("make a folder");
     folder
+}
+
+/// Keeps what was recorded, without the logs, when a run cannot go on.
+#[derive(Debug)]
+struct Keeper {
+    recorder: Recorder,
+    file: PathBuf,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.file.exists() {
+            self.recorder.history().write(&self.file);
+        }
+    }
 }
 
 /// Checks a history, writes the report, and insists that nothing is broken.
@@ -100,6 +117,9 @@ async fn the_invariants_hold_whatever_breaks() {
     let session = number("CHAOS_SESSION_MS").map_or(short, Duration::from_millis);
     eprintln!("chaos: CHAOS_SEED={seed}, {} failovers, T = {session:?}", many.unwrap_or(SHORT.len() as u64));
     let (mut world, mut deck) = (World::start(session, seed, None).await, Deck::of(seed));
+    let folder = folder(seed);
+    let keeper = Keeper { recorder: world.recorder.clone(), file: folder.join("history.jsonl") };
+    let _ = std::fs::remove_file(&keeper.file);
     let (mut failovers, mut rounds) = (0, 0);
     while many.map_or(rounds < SHORT.len() as u64, |many| failovers < many) {
         let faults = if many.is_some() { deck.draw() } else { SHORT[usize::try_from(rounds).expect("fit")] };
@@ -107,8 +127,7 @@ async fn the_invariants_hold_whatever_breaks() {
         failovers += u64::from(round(&mut world, rounds, faults, &mut deck).await);
     }
     let history = world.end().await;
-    let folder = folder(seed);
-    history.write(&folder.join("history.jsonl"));
+    history.write(&keeper.file);
     judge(&history, Some(&folder));
 }
 

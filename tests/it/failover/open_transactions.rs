@@ -4,9 +4,9 @@
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 
+use crate::harness::Stack;
 use crate::harness::settings::Settings;
 use crate::harness::stack::leader_seen_by;
-use crate::harness::Stack;
 
 #[tokio::test]
 async fn the_next_leader_does_not_wait_for_a_transaction_that_the_last_one_left_open() {

@@ -23,11 +23,11 @@ pub(super) fn executed_once(history: &History) -> Finding {
         }
     }
     let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    let mut backups: Vec<&str> = Vec::new();
+    let mut jobs: Vec<&str> = Vec::new();
     for write in history.writes().into_iter().filter(|write| write.insert) {
         match (write.collection.as_str(), write.name.as_deref(), write.job.as_deref()) {
             ("users", Some(name), _) => users.entry(name).or_default().push(&write.id),
-            ("backups", _, Some("on_demand")) => backups.push(&write.id),
+            ("backups", _, Some("on_demand")) | ("restores", ..) => jobs.push(&write.id),
             _ => {}
         }
     }
@@ -42,8 +42,8 @@ pub(super) fn executed_once(history: &History) -> Finding {
     let answered: BTreeSet<&str> = answers.values().flatten().copied().collect();
     // The last ones may still be under way when the run ends.
     let unanswered = open.iter().filter(|key| !answers.contains_key(*key)).count();
-    let foreign: Vec<&&str> = backups.iter().filter(|id| !answered.contains(*id)).collect();
-    finding.look(foreign.len() <= unanswered, || format!("backups that nobody was told of: {foreign:?}"));
+    let foreign: Vec<&&str> = jobs.iter().filter(|id| !answered.contains(*id)).collect();
+    finding.look(foreign.len() <= unanswered, || format!("jobs that nobody was told of: {foreign:?}"));
     finding.violations.extend(refused);
     finding
 }
