@@ -158,7 +158,6 @@ impl World {
             LateWrite => {
                 self.until_claimed(&open.who).await;
                 self.stack.replicas[open.which[0]].thaw();
-                self.no_fail_point().await;
             }
             Cut(_) | Blackhole(_) => self.zookeeper_of(open.which[0], Mode::Pass),
             Refused(_) => self.no_fail_point().await,

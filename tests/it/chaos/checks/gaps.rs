@@ -44,6 +44,7 @@ pub(in crate::chaos) fn gaps(history: &History) -> Vec<Gap> {
     let rounds = history.rounds();
     let mut led: BTreeMap<&str, Vec<Led<'_>>> = BTreeMap::new();
     let mut ended: BTreeMap<(&str, i64), i64> = BTreeMap::new();
+    let mut served = Vec::new();
     for line in &history.lines {
         match &line.event {
             Event::Led { replica, department, epoch, .. } => {
@@ -52,6 +53,7 @@ pub(in crate::chaos) fn gaps(history: &History) -> Vec<Gap> {
             Event::Ended { department, epoch, .. } => {
                 ended.insert((department, *epoch), line.at_us);
             }
+            Event::Quorum { serves: true } => served.push(line.at_us),
             _ => {}
         }
     }
@@ -64,6 +66,8 @@ pub(in crate::chaos) fn gaps(history: &History) -> Vec<Gap> {
                 continue;
             };
             let Some(from) = begins(round, old, new, ended.get(&(department, old.epoch)).copied()) else { continue };
+            let again = served.iter().rev().find(|at| (from..new.at).contains(*at));
+            let from = again.copied().unwrap_or(from);
             let killed = |broken: &super::super::history::Broken| broken.what == "killed" && broken.who == old.replica;
             gaps.push(Gap {
                 fault: round.fault.clone(),
@@ -78,14 +82,14 @@ pub(in crate::chaos) fn gaps(history: &History) -> Vec<Gap> {
     gaps
 }
 
-/// Since when nobody led though somebody could have: the old leader broke or stepped down, and what everybody needs was
-/// there.
+/// Since when nobody led though somebody could have: the old leader broke or stepped down, and `MongoDB` and the successor
+/// were there. When the ensemble served is seen elsewhere.
 fn begins(round: &Round, old: &Led<'_>, new: &Led<'_>, ended: Option<i64>) -> Option<i64> {
     let broke = round.broken.iter().filter(|broken| broken.who == old.replica && broken.from_us > old.at);
     let broke = broke.filter(|broken| OF_LEADERS.contains(&broken.what.as_str())).map(|broken| broken.from_us);
     let from = broke.chain(ended.filter(|at| *at <= new.at)).min()?;
     // The successor may itself have been broken, or what it needs.
-    let held_up = |who: &str| who == new.replica || who == "mongodb" || who == "zookeeper";
+    let held_up = |who: &str| who == new.replica || who == "mongodb";
     let mended = round.broken.iter().filter(|broken| held_up(&broken.who) && broken.from_us < new.at);
     let mended = mended.filter(|broken| broken.until_us > from).map(|broken| broken.until_us.min(new.at));
     Some(mended.chain([from]).max().unwrap_or(from))
