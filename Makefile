@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 RUN_TESTS := if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; \
 	else cargo test --locked -- --test-threads=1; fi
 
-.PHONY: help demo up down test kills soak check bench fmt build fetch
+.PHONY: help demo up down test kills chaos soak check bench fmt build fetch
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,22 @@ kills: build ## Kill the leader 200 times during writes at full speed (KILLS=200
 	$(STACK) test-parts up >/dev/null; \
 	set -a; . .run/parts/env; set +a; \
 	KILLS="$(or $(KILLS),200)" cargo test --locked --quiet --test it -- --nocapture kills::
+
+chaos: ## Break leaders, ZooKeeper and MongoDB until 100 failovers are checked (CHAOS=100 SEED=7; report in .run/chaos)
+	@trap '$(STACK) test-parts down' EXIT; \
+	mkdir -p .run; \
+	$(STACK) fetch; \
+	for broken in unfenced unleased; do \
+		cargo build --locked --quiet --features "$$broken"; \
+		cp "$(TARGET)/debug/rollkeeper" ".run/rollkeeper-$$broken"; \
+	done; \
+	cargo build --locked --quiet; \
+	$(STACK) test-parts up >/dev/null; \
+	set -a; . .run/parts/env; set +a; \
+	export ROLLKEEPER_TEST_UNFENCED="$$PWD/.run/rollkeeper-unfenced"; \
+	export ROLLKEEPER_TEST_UNLEASED="$$PWD/.run/rollkeeper-unleased"; \
+	CHAOS="$(or $(CHAOS),100)" CHAOS_SEED="$(SEED)" \
+		cargo test --locked --test it -- chaos:: --include-ignored --skip a_kept_history --nocapture --test-threads=1
 
 soak: ## Simulate everything that can happen to a history (SECONDS=600 SEED=7; without SEED a new one)
 	@trap '$(STACK) test-parts down' EXIT; \

@@ -32,7 +32,13 @@ impl Election {
         let signals = self.shared.open_signals(&claim);
         match self.verdict(&won, lease, &ended).await {
             Some(Verdict::Lead) => {
-                tracing::info!(department.id = %self.department, epoch = %won.leadership.epoch, "leading");
+                tracing::info!(
+                    department.id = %self.department,
+                    epoch = %won.leadership.epoch,
+                    claim,
+                    instance = self.shared.me.instance,
+                    "leading"
+                );
                 let mut next = None;
                 if !ended.is_cancelled() {
                     self.shared.show_leader(&self.department, Some(&won.leader));

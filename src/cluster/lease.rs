@@ -15,6 +15,15 @@ pub(super) fn boottime() -> Duration {
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
+// The only place that decides whether a lease has lapsed. The feature `unleased` lets it hold for as long as the client
+// believes in its session; only the test that proves the lease (it must fail then) is built so.
+
+/// Whether a lease that holds until `until` has lapsed.
+fn lapsed(now: Duration, until: Duration) -> bool {
+    // Before the first renewal there is no lease in any build.
+    now >= until && (until.is_zero() || !cfg!(feature = "unleased"))
+}
+
 /// Whether the session's lease holds, judged by `CLOCK_BOOTTIME`. Cheap; clones share one value.
 #[derive(Debug, Clone)]
 pub struct Lease {
@@ -27,7 +36,14 @@ impl Lease {
     pub fn holds(&self) -> bool {
         let term = lock(&self.term);
         // Under the lock, because a renewal after a lapse first cancels and then extends.
-        boottime() < term.until && !self.ended.is_cancelled()
+        !lapsed(boottime(), term.until) && !self.ended.is_cancelled()
+    }
+
+    /// Microseconds until the lease lapses without another renewal; negative when its time is over. For the log.
+    pub fn left_us(&self) -> i64 {
+        let (until, now) = (lock(&self.term).until, boottime());
+        let (left, over) = (until.saturating_sub(now).as_micros(), now.saturating_sub(until).as_micros());
+        i64::try_from(left).unwrap_or(i64::MAX) - i64::try_from(over).unwrap_or(i64::MAX)
     }
 
     /// A lease that holds for `span` from now and is not renewed; cancelling `ended` ends it. For tests of its users.
@@ -64,7 +80,7 @@ impl LeaseKeeper {
         if now >= begun + span {
             return;
         }
-        if now >= term.until {
+        if lapsed(now, term.until) {
             // It lapsed, though perhaps nobody looked: whoever led under it must not wake up leading.
             term.token.cancel();
             term.token = CancellationToken::new();
@@ -75,7 +91,7 @@ impl LeaseKeeper {
     /// Ends the term if its time is over; tells whether the lease holds.
     pub(super) fn check(&self) -> bool {
         let term = lock(&self.0);
-        let holds = boottime() < term.until;
+        let holds = !lapsed(boottime(), term.until);
         if !holds {
             term.token.cancel();
         }
@@ -97,7 +113,7 @@ impl LeaseKeeper {
     /// A lease for one leadership and the token that its end cancels; none while the lease does not hold.
     pub(super) fn issue(&self) -> Option<(Lease, CancellationToken)> {
         let term = lock(&self.0);
-        if boottime() >= term.until || term.token.is_cancelled() {
+        if lapsed(boottime(), term.until) || term.token.is_cancelled() {
             return None;
         }
         let ended = term.token.child_token();
@@ -113,6 +129,17 @@ fn lock(term: &Mutex<Term>) -> MutexGuard<'_, Term> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_is_left_of_a_lease_is_negative_when_its_time_is_over() {
+        let keeper = LeaseKeeper::new();
+        keeper.renew(boottime(), Duration::from_mins(1));
+        let (lease, _) = keeper.issue().unwrap();
+        assert!((59_000_000..=60_000_000).contains(&lease.left_us()), "{}", lease.left_us());
+        lock(&keeper.0).until = boottime().saturating_sub(Duration::from_secs(1));
+        assert!((-2_000_000..=-1_000_000).contains(&lease.left_us()), "{}", lease.left_us());
+    }
+
+    #[cfg(not(feature = "unleased"))]
     #[test]
     fn a_lapsed_lease_never_holds_again_though_the_next_one_does() {
         let keeper = LeaseKeeper::new();

@@ -115,16 +115,18 @@ impl Fences {
     pub async fn adopt_jobs(&self, leadership: &Leadership) -> Result<(), StoreError> {
         let department = leadership.department.as_str();
         let raise = doc! { "$max": { "fence": leadership.epoch.0 } };
-        for (collection, open) in [
-            ("backups", vec!["queued", "running"]),
-            ("restores", vec!["queued", "planning", "planned", "applying"]),
-            ("barriers", vec!["open"]),
-        ] {
+        let adopt = async |collection: &str, open: Vec<&str>| {
             let filter = doc! { "_id.department": department, "state": { "$in": open } };
             let jobs = self.database.collection::<Document>(collection);
-            write(jobs.update_many(filter, raise.clone())).await?;
-        }
-        Ok(())
+            write(jobs.update_many(filter, raise.clone())).await
+        };
+        // All at once, since one may wait for a transaction that somebody left open.
+        let (backups, restores, barriers) = tokio::join!(
+            adopt("backups", vec!["queued", "running"]),
+            adopt("restores", vec!["queued", "planning", "planned", "applying"]),
+            adopt("barriers", vec!["open"]),
+        );
+        backups.and(restores).and(barriers).map(drop)
     }
 
     /// The epoch that the fence of a department carries.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, debug, info_span, trace, warn};
 
 use super::Parts;
 use super::again::Told;
@@ -17,7 +17,8 @@ use super::follower::Follower;
 use super::halt::Halt;
 use super::stream::Hub;
 use super::{
-    archive, backups, balance, catch_up, follow, prune, rescan, restores, schedule, scrub, scrub_snapshots, step_down,
+    adopt, archive, backups, balance, catch_up, follow, prune, rescan, restores, schedule, scrub, scrub_snapshots,
+    step_down,
 };
 use crate::backup::Repository;
 use crate::backup::journal_read::JournalPlace;
@@ -80,7 +81,7 @@ impl Leading {
 
     /// Asked before every step: does this replica still lead?
     pub(super) fn check(&self) -> Result<(), Halt> {
-        if self.lease.holds() && !self.ended.is_cancelled() { Ok(()) } else { Err(Halt::Ended) }
+        if !self.ended.is_cancelled() && may_act(&self.lease, &self.leadership) { Ok(()) } else { Err(Halt::Ended) }
     }
 
     /// Waits for a poke, at most so long; tells whether the leadership goes on.
@@ -109,6 +110,17 @@ impl Leading {
             self.ended.cancel();
         }
     }
+}
+
+/// Whether the lease holds, so that something may begin. The log hears how long it still holds.
+fn may_act(lease: &Lease, leadership: &Leadership) -> bool {
+    // Looked at before it is judged, so that a pause in between does not look as if something had begun too late.
+    let left = lease.left_us();
+    let holds = lease.holds();
+    if holds {
+        trace!(department.id = %leadership.department, epoch = %leadership.epoch, lease.left_us = left, "step");
+    }
+    holds
 }
 
 /// Leads a department from a won election until the leadership ends.
@@ -156,13 +168,13 @@ async fn work(parts: Parts, hub: Hub, claim: Claim) -> bool {
 
 /// Claims the fence until MongoDB answers or the lease is over.
 async fn claim_fence(parts: &Parts, leadership: &Leadership, zxid: i64, lease: &Lease) -> Verdict {
-    while lease.holds() {
+    while may_act(lease, leadership) {
         match parts.store.fences.claim(leadership, zxid).await {
             Ok(Claimed::Stale(epoch)) => return Verdict::Stale(epoch),
-            Ok(Claimed::Mine) => match parts.store.fences.adopt_jobs(leadership).await {
-                Ok(()) => return Verdict::Lead,
-                Err(error) => warn!(error = chain(&error), "adopt open jobs"),
-            },
+            Ok(Claimed::Mine) => {
+                adopt::at_first(parts, leadership).await;
+                return Verdict::Lead;
+            }
             Err(error) => warn!(error = chain(&error), "claim the fence"),
         }
         tokio::time::sleep(RETRY_AFTER).await;
@@ -185,6 +197,9 @@ async fn open(
         tokio::time::sleep(RETRY_AFTER).await;
     };
     let (head, before) = loop {
+        if !may_act(lease, leadership) {
+            return Err(Halt::Ended);
+        }
         match follow::take_head(parts, leadership).await {
             Ok(taken) => break taken,
             Err(Halt::Ended) => {
@@ -220,6 +235,7 @@ async fn run_tasks(leading: &Leading, hub: Hub) {
     let writer = |work| when_clear(leading.clone(), work).instrument(span.clone());
     let tasks = [
         tracker.spawn(follow::run(leading.clone(), hub).instrument(span.clone())),
+        tracker.spawn(adopt::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(divergence::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(schedule::run(leading.clone()).instrument(span.clone())),
         tracker.spawn(step_down::run(leading.clone()).instrument(span.clone())),

@@ -4,6 +4,7 @@
 //! Rules: a task takes no input but the state in MongoDB, so a crash, a restart and a new leader use the same path as
 //! the happy case; the lease is asked before every step; a refused fence ends everything at once.
 
+mod adopt;
 mod again;
 mod apply;
 mod archive;

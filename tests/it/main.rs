@@ -11,6 +11,7 @@ mod bad_objects;
 mod bad_targets;
 mod bucket_faults;
 mod buckets;
+mod chaos;
 mod clocks;
 mod deleted_departments;
 mod deleting;

@@ -5,6 +5,7 @@ mod backups;
 mod drain;
 mod history;
 mod leaders;
+mod open_transactions;
 mod restores;
 mod step_down;
 

@@ -35,6 +35,11 @@ impl Client {
         Self { http, base: base.to_owned(), token: Some(token.to_owned()) }
     }
 
+    /// A client of the replica at `base`, with the token of this one.
+    pub(crate) fn of(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
     /// The same client with another token, or none.
     pub(crate) fn with_token(&self, token: Option<&str>) -> Self {
         Self { token: token.map(ToOwned::to_owned), ..self.clone() }

@@ -230,8 +230,13 @@ pub(crate) async fn zookeeper_serves(server: &Part) {
 
 /// What a ZooKeeper server is (`leader`, `follower`, `standalone`); none while it does not serve.
 pub(crate) async fn zookeeper_mode(server: &Part) -> Option<String> {
+    mode_of(&server.address()).await
+}
+
+/// The same, of the server at an address.
+pub(crate) async fn mode_of(address: &str) -> Option<String> {
     let asking = async {
-        let mut connection = TcpStream::connect(server.address()).await.ok()?;
+        let mut connection = TcpStream::connect(address).await.ok()?;
         connection.write_all(b"srvr").await.ok()?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.ok()?;
