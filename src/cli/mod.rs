@@ -10,6 +10,7 @@ mod migrate;
 mod output;
 mod remote;
 mod serve;
+mod table;
 mod token;
 mod vault;
 

@@ -3,7 +3,17 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use clap::ValueEnum;
 use serde::Serialize;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Table,
+    /// For programs; fields are only ever added.
+    Json,
+}
 
 /// Writes a line to standard output; the exit code says whether it arrived.
 pub(super) fn line(text: &str) -> u8 {

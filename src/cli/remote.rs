@@ -7,11 +7,12 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use reqwest::{Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
+use super::output::Output;
 use super::{EXIT_FAILURE, EXIT_MISSING, EXIT_USAGE, output};
 use crate::config::remote::Remote;
 
@@ -34,15 +35,6 @@ pub(super) struct RemoteArgs {
     /// How to print.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
-}
-
-/// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// For people.
-    Table,
-    /// For programs; fields are only ever added.
-    Json,
 }
 
 /// Why a command ended without its answer.

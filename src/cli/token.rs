@@ -4,9 +4,9 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::output;
-use super::remote::{self, Failure, Output, RemoteArgs, Service};
-use super::vault::table::columns;
+use super::output::{self, Output};
+use super::remote::{self, Failure, RemoteArgs, Service};
+use super::table::columns;
 use crate::domain::ids::TokenId;
 
 /// What to do with tokens, and where.

@@ -1,7 +1,7 @@
 //! Columns for people.
 
 /// Lines of cells as text, each column as wide as its widest cell.
-pub(in crate::cli) fn columns(head: &[&str], lines: &[Vec<String>]) -> String {
+pub(super) fn columns(head: &[&str], lines: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for line in lines {
         for (width, cell) in widths.iter_mut().zip(line) {
