@@ -47,7 +47,8 @@ impl Progress {
         let now = Instant::now();
         if self.phase.as_ref().is_none_or(|(what, ..)| what != step.what) {
             self.phase = Some((step.what.to_owned(), now, step.done));
-            self.shown = None;
+            // Work that is over in a moment needs no line of its own in a log.
+            self.shown = (!self.terminal && step.total.is_none()).then_some(now);
         }
         let every = if self.terminal { TERMINAL_EVERY } else { PLAIN_EVERY };
         if self.shown.is_some_and(|shown| now - shown < every) {

@@ -1,9 +1,11 @@
 //! `rollkeeper backup`, `restore` and `cluster` against a running service: what they print, change and refuse, and their exit
 //! codes.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use crate::harness::Stack;
 use crate::harness::cli::cli_command;
@@ -113,6 +115,42 @@ async fn a_plan_is_cancelled_and_what_fails_is_refused_or_missing_has_its_exit_c
     let begun = Instant::now();
     let told: Told = cli_command("http://127.0.0.1:1", &stack.token, &["cluster"]).output().await.expect("run").into();
     assert!(told.expect(3).err.contains("does not answer") && begun.elapsed() < Duration::from_secs(10));
+}
+
+/// Runs `rollkeeper` on a terminal, where somebody answers.
+async fn on_a_terminal(stack: &Stack, arguments: &[&str], answer: &str) -> Told {
+    let program = [&[env!("CARGO_BIN_EXE_rollkeeper")], arguments].concat().join(" ");
+    let mut command = tokio::process::Command::new("script");
+    command.args(["--quiet", "--return", "--command", &program, "/dev/null"]);
+    command.env("ROLLKEEPER_URL", &stack.replicas[0].url).env("ROLLKEEPER_TOKEN", &stack.token);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("run `script`");
+    let mut input = child.stdin.take().expect("have an input");
+    input.write_all(answer.as_bytes()).await.expect("answer");
+    let told = child.wait_with_output().await.expect("wait for the program").into();
+    drop(input);
+    told
+}
+
+#[tokio::test]
+async fn on_a_terminal_a_plan_is_shown_and_applied_when_somebody_agrees() {
+    let stack = Stack::start(Settings::default()).await;
+    stack.create_users("default", 2).await;
+    let made = stack.backup("default").await;
+    let backup = text(&made["id"]);
+    stack.delete("default-00001").await;
+    let plan = stack.cli_json(&["restore", "plan", "--backup", backup]).await.expect(0).json();
+    let apply = ["restore", "apply", text(&plan["id"]), "--wait"];
+    let told = on_a_terminal(&stack, &apply, "n\n").await.expect(1);
+    assert!(told.out.contains("1 creates, 0 updates") && told.out.contains("nothing was done"), "{}", told.out);
+    assert_eq!(stack.names("default").await.len(), 1);
+    let told = on_a_terminal(&stack, &apply, "yes\n").await.expect(0);
+    assert!(told.out.contains("[y/N]") && told.out.contains("complete"), "{}", told.out);
+    assert_eq!(stack.names("default").await.len(), 2);
+    stack.delete("default-00000").await;
+    let at_once = ["restore", "plan", "--backup", backup, "--apply", "--wait"];
+    on_a_terminal(&stack, &at_once, "y\n").await.expect(0);
+    assert_eq!(stack.names("default").await.len(), 2);
 }
 
 #[tokio::test]

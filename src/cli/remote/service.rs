@@ -272,7 +272,8 @@ fn refused(status: StatusCode, problem: &Value, pause: Option<Duration>) -> Trou
     text.push(')');
     for field in problem["errors"].as_array().into_iter().flatten() {
         let place = field["pointer"].as_str().or(field["parameter"].as_str()).unwrap_or_default();
-        let _ = write!(text, "\n  {place}: {}", field["message"].as_str().unwrap_or_default());
+        let [message, code] = ["message", "code"].map(|name| field[name].as_str().unwrap_or_default());
+        let _ = write!(text, "\n  {place}: {message} ({code})");
     }
     for (side, name) in [("before", "the last moment before it"), ("after", "the first moment after it")] {
         if let Some(time) = problem["nearest"][side]["time"].as_str() {
@@ -295,14 +296,14 @@ mod tests {
 
     fn refusal(status: u16, code: &str) -> Trouble {
         let problem = json!({ "detail": "No.", "code": code, "request_id": "r",
-            "errors": [{ "pointer": "/name", "message": "A name is short." }] });
+            "errors": [{ "pointer": "/name", "message": "A name is short.", "code": "invalid_name" }] });
         refused(StatusCode::from_u16(status).unwrap(), &problem, None)
     }
 
     #[test]
     fn a_refusal_is_told_with_its_code_its_request_and_its_fields() {
         let told = refusal(422, "invalid");
-        assert_eq!(told.failure.text, "No. (422, invalid, request r)\n  /name: A name is short.");
+        assert_eq!(told.failure.text, "No. (422, invalid, request r)\n  /name: A name is short. (invalid_name)");
         assert!(!told.passes);
         assert!(refused(StatusCode::NOT_FOUND, &Value::Null, None).failure.text.contains("is the URL right?"));
     }
