@@ -102,9 +102,9 @@ pub struct AuditQuery {
 
 /// Lists who did what.
 ///
-/// Newest first: restores, deletions, holds, policies, re-bases and tokens. A record is written in one transaction with its
-/// effect, so neither is there without the other; only the deletion of a user is written down before it as `begun`, and
-/// settled after it. Kept for `auth.audit_lifetime`. Callers that are bound to a department see the records of that one.
+/// Newest first: restores, deletions, holds, policies, re-bases, exports and tokens. A record is written in one transaction
+/// with its effect, so neither is there without the other; only the deletion of a user and an export are written down before
+/// as `begun`, and settled afterwards. Kept for `auth.audit_lifetime`. Callers that are bound to a department see the records of that one.
 #[utoipa::path(get, path = "/audit", operation_id = "listAuditRecords", tag = "audit", params(AuditQuery),
     security(("bearer" = ["audit:read"])),
     responses((status = 200, description = "One page; `Link` names the next.", body = AuditPage), Problems))]

@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod departments;
 mod docs;
 pub mod events;
+pub mod export;
 pub mod extract;
 pub mod health;
 mod idempotency;
@@ -87,6 +88,7 @@ fn table() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(users::create_user, users::list_users))
         .routes(routes!(import::import_users))
+        .routes(routes!(export::export_users))
         .routes(routes!(users::get_user, users::update_user, users::delete_user))
         .routes(routes!(users::history::list_versions))
         .routes(routes!(users::verify::verify_password))
@@ -136,6 +138,7 @@ pub fn router(app: App) -> axum::Router {
         .layer(axum::Extension(backups::verify::Running::default()))
         .layer(axum::Extension(attempts))
         .layer(axum::Extension(events::Hub::default()))
+        .layer(axum::Extension(export::Room::default()))
         .layer(axum::Extension(health::Readiness::default()))
         .layer(axum::middleware::from_fn_with_state(gate, limits::shed))
         .layer(axum::middleware::from_fn_with_state(edge, middleware::edge))

@@ -67,7 +67,7 @@ words!(
         UndoRestore = "undo_restore", DeleteBackup = "delete_backup", HoldBackup = "hold_backup",
         ReleaseBackup = "release_backup", CreateDepartment = "create_department", ChangePolicy = "change_policy",
         DeleteDepartment = "delete_department", RebaseDepartment = "rebase_department", DeleteUser = "delete_user",
-        IssueToken = "issue_token", RevokeToken = "revoke_token",
+        ExportUsers = "export_users", IssueToken = "issue_token", RevokeToken = "revoke_token",
     }
 );
 words!(

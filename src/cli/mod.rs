@@ -1,22 +1,29 @@
 //! The command line: one file per command.
 //!
 //! Exit codes: 0 it is done; 1 it failed; 2 the usage or the configuration is wrong; 3 a part that it needs (MongoDB,
-//! ZooKeeper) does not answer; 4 `doctor` has warnings only. What was asked for goes to standard output, everything else
-//! to standard error.
+//! ZooKeeper, the service) does not answer; 4 `doctor` has warnings only; docs/cli.md has them for each command. What was
+//! asked for goes to standard output, everything else to standard error.
 
+mod backup;
+mod cluster;
+mod completions;
 mod config;
 mod doctor;
 mod migrate;
 mod output;
+mod progress;
 mod remote;
+mod restore;
 mod serve;
+mod table;
 mod token;
+mod users;
 mod vault;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 
@@ -73,10 +80,20 @@ enum Command {
     Config(config::ConfigCommand),
     /// Look at everything that the service depends on, and say how to mend what is wrong.
     Doctor(doctor::DoctorArgs),
+    /// Make, list, show, verify and compare backups of a running service.
+    Backup(backup::BackupArgs),
+    /// Plan, apply, show, undo and cancel restores of a running service.
+    Restore(restore::RestoreArgs),
+    /// Show replicas, leaders, histories and targets of a running service.
+    Cluster(cluster::ClusterArgs),
+    /// Import users into a running service, or export them with their password hashes.
+    Users(users::UsersArgs),
     /// Issue, list and revoke tokens of a running service.
     Token(token::TokenArgs),
     /// Read, check and restore what targets hold, with no MongoDB and no ZooKeeper running.
     Vault(vault::VaultArgs),
+    /// Print a script that completes the command line in a shell.
+    Completions(completions::CompletionsArgs),
     /// Print the version.
     Version,
 }
@@ -93,6 +110,11 @@ pub fn run() -> ExitCode {
         Command::Openapi => output::line(&crate::api::openapi_json()),
         Command::Config(command) => config::run(&command, &cli.sources),
         Command::Doctor(args) => doctor::run(&args, &cli.sources),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Users(args) => users::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Vault(args) => vault::run(&args, &cli.sources),
         Command::Serve => with_config(&cli.sources, serve::run),
@@ -130,8 +152,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -4,13 +4,14 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::output;
-use super::remote::{self, Failure, Output, RemoteArgs, Service};
-use super::vault::table::columns;
+use super::output::{self, Output};
+use super::remote::{self, AFTER_HELP, Ask, Failure, RemoteArgs, Service, confirm};
+use super::table::{cell, columns, rows};
 use crate::domain::ids::TokenId;
 
 /// What to do with tokens, and where.
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct TokenArgs {
     #[command(flatten)]
     remote: RemoteArgs,
@@ -68,7 +69,7 @@ async fn work(service: &Service, args: &TokenArgs) -> Result<u8, Failure> {
                     body[key] = json!(value);
                 }
             }
-            let issued = service.ask(Method::POST, "/tokens", Some(body)).await?;
+            let issued = service.send(&Ask::once(Method::POST, "/tokens", Some(body))).await?;
             if how == Output::Json {
                 return Ok(output::json(&issued));
             }
@@ -77,15 +78,13 @@ async fn work(service: &Service, args: &TokenArgs) -> Result<u8, Failure> {
         }
         TokenCommand::List { department } => {
             let query: Vec<(&str, &str)> = department.iter().map(|name| ("department", name.as_str())).collect();
-            let tokens = service.list("/tokens", &query).await?;
+            let tokens = service.list("/tokens", &query, 0).await?.0;
             Ok(if how == Output::Json { output::json(&tokens) } else { output::line(&table(&tokens)) })
         }
         TokenCommand::Revoke { token_id, yes } => {
             let id: TokenId = token_id.parse().map_err(|error| Failure::usage(format!("token id: {error}")))?;
-            if !yes {
-                return Err(Failure::usage("whoever uses the token is locked out at once; say --yes if that is meant"));
-            }
-            service.ask(Method::DELETE, &format!("/tokens/{id}"), None).await?;
+            confirm(*yes, "whoever uses the token is locked out at once")?;
+            service.send(&Ask::once(Method::DELETE, &format!("/tokens/{id}"), None)).await?;
             Ok(match how {
                 Output::Json => output::json(&json!({ "id": id.as_str(), "state": "revoked" })),
                 Output::Table => output::line(&format!("{id} is revoked")),
@@ -95,20 +94,9 @@ async fn work(service: &Service, args: &TokenArgs) -> Result<u8, Failure> {
 }
 
 fn table(tokens: &[Value]) -> String {
-    let line = |token: &Value| {
-        let fields = ["id", "name", "state", "department", "issued_by", "expires_at", "scopes"];
-        fields.map(|field| cell(&token[field])).to_vec()
-    };
+    let fields = ["id", "name", "state", "department", "issued_by", "expires_at", "scopes"];
     let head = ["token", "name", "state", "department", "issued by", "expires at", "scopes"];
-    columns(&head, &tokens.iter().map(line).collect::<Vec<_>>())
-}
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
-        _ => "-".to_owned(),
-    }
+    columns(&head, &rows(tokens, &fields))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Who did what: one record for each act that destroys, brings back, keeps, or gives rights.
 //!
 //! Rule: a record is written in the transaction that has the effect, so neither is ever there without the other. Only the
-//! deletion of a user, which has to be a write of its own, is written down before it, and settled after it.
+//! deletion of a user, which has to be a write of its own, and an export, which writes nothing, are written down before they
+//! begin, and settled after it.
 
 use super::clock::Timestamp;
 use super::ids::{AuditId, DepartmentName, ReplicaId, TokenId};
@@ -33,6 +34,8 @@ pub enum AuditAction {
     RebaseDepartment,
     /// A user was deleted.
     DeleteUser,
+    /// Users of a department were exported, with their password hashes.
+    ExportUsers,
     /// A token was issued.
     IssueToken,
     /// A token was revoked.
@@ -56,7 +59,7 @@ impl AuditAction {
             | Self::DeleteDepartment
             | Self::IssueToken
             | Self::RevokeToken => AuditOutcome::Done,
-            Self::DeleteUser => AuditOutcome::Begun,
+            Self::DeleteUser | Self::ExportUsers => AuditOutcome::Begun,
         }
     }
 }

@@ -22,6 +22,8 @@ pub enum Scope {
     UsersRead,
     /// Create, change, delete and import users.
     UsersWrite,
+    /// Export users with their password hashes.
+    UsersExport,
     /// Ask whether a password is that of a user.
     UsersVerify,
     /// Read departments.
@@ -52,9 +54,10 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::UsersRead,
         Self::UsersWrite,
+        Self::UsersExport,
         Self::UsersVerify,
         Self::DepartmentsRead,
         Self::DepartmentsWrite,
@@ -75,6 +78,7 @@ impl Scope {
         match self {
             Self::UsersRead => "users:read",
             Self::UsersWrite => "users:write",
+            Self::UsersExport => "users:export",
             Self::UsersVerify => "users:verify",
             Self::DepartmentsRead => "departments:read",
             Self::DepartmentsWrite => "departments:write",

@@ -161,6 +161,16 @@ impl StoreError {
         }
     }
 
+    /// Whether the server has no snapshot (any more) of the cluster time that was read at.
+    pub(crate) fn is_snapshot_gone(&self) -> bool {
+        match self {
+            Self::Unavailable(error) | Self::Other(error) => {
+                command_code(error).is_some_and(|code| SNAPSHOT_GONE.contains(&code))
+            }
+            _ => false,
+        }
+    }
+
     /// The unique field of a duplicate key error, from the name of the index in the server's message.
     pub(super) fn taken_from_message(message: &str) -> Self {
         Self::Taken(field_of(message))

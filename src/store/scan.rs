@@ -10,9 +10,9 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::raw_batch_cursor::RawBatch;
 
 use super::StoreError;
-use super::documents::timestamp;
 use super::documents::users::read_user;
-use super::error::{LONG_READ_WITHIN, read_within};
+use super::documents::{cluster_time_of, timestamp};
+use super::error::{LONG_READ_WITHIN, read, read_within};
 use crate::domain::history::ClusterTime;
 use crate::domain::ids::DepartmentName;
 use crate::domain::user::User;
@@ -31,6 +31,17 @@ struct Scan {
     database: Database,
     department: DepartmentName,
     at: ClusterTime,
+}
+
+/// The cluster time that the server itself chooses for a snapshot: the newest that a majority holds.
+pub(super) async fn present(database: &Database) -> Result<ClusterTime, StoreError> {
+    let command = doc! {
+        "find": "users", "filter": {}, "projection": { "_id": 1 }, "limit": 1, "singleBatch": true,
+        "readConcern": { "level": "snapshot" },
+    };
+    let reply = read(database.run_command(command)).await?;
+    let chosen = reply.get_document("cursor").and_then(|cursor| cursor.get_timestamp("atClusterTime"));
+    chosen.map(cluster_time_of).map_err(|_| corrupt("a snapshot has no cluster time"))
 }
 
 /// All users of a department as of a cluster time, sorted by id, a piece at a time.

@@ -196,6 +196,14 @@ impl Users {
         read_within(LONG_READ_WITHIN, count).await
     }
 
+    /// A cluster time of now, at which everything acknowledged before can be read.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub async fn present(&self) -> Result<ClusterTime, StoreError> {
+        super::scan::present(&self.database).await
+    }
+
     /// All users of a department as of a cluster time, sorted by id, in batches.
     ///
     /// Reads with `find` and read concern `{level: snapshot, atClusterTime}`, never in a transaction, with up to

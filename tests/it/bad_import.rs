@@ -64,7 +64,7 @@ async fn every_broken_line_has_its_result_and_the_lines_around_it_are_imported()
         (field("created_at", json!("yesterday")), "invalid", "/created_at"),
         (field("created_at", json!("-000044-03-15T00:00:00Z")), "invalid", "/created_at"),
         (b"{\"id\": \"never\", \"name\": \"Never\"}".to_vec(), "invalid", "/password"),
-        (good(0), "id_taken", "/id"),
+        (field("id", json!("u00000")), "id_taken", "/id"),
         (field("name", json!("User 0")), "name_taken", "/name"),
     ];
     let mut lines = vec![good(0)];

@@ -3,17 +3,17 @@
 //! Rule: a line that is too long costs no memory past its limit, and keeps its number.
 
 /// Longest line, in bytes.
-const LINE_MAX: usize = 64 << 10;
+pub(crate) const LINE_MAX: usize = 64 << 10;
 
 /// One line: its number, and its text unless it was too long.
-pub(super) struct Line {
-    pub(super) number: u64,
-    pub(super) text: Option<Vec<u8>>,
+pub(crate) struct Line {
+    pub(crate) number: u64,
+    pub(crate) text: Option<Vec<u8>>,
 }
 
 /// Cuts chunks into lines, and holds no more of a line than is allowed.
 #[derive(Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     ready: std::collections::VecDeque<Line>,
     open: Vec<u8>,
     too_long: bool,
@@ -21,7 +21,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn push(&mut self, chunk: &[u8]) {
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
         for (at, piece) in chunk.split(|byte| *byte == b'\n').enumerate() {
             if at > 0 {
                 self.close();
@@ -35,7 +35,7 @@ impl Lines {
         }
     }
 
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.close();
     }
 
@@ -48,7 +48,7 @@ impl Lines {
         }
     }
 
-    pub(super) fn next(&mut self) -> Option<Line> {
+    pub(crate) fn next(&mut self) -> Option<Line> {
         self.ready.pop_front()
     }
 }

@@ -1,8 +1,9 @@
 //! `POST /users/import`: a stream of records in, a stream of results out, in the same order.
 //!
-//! Rule: memory is one batch, however long the stream is; a bad line fails alone.
+//! Rule: memory is one batch, however long the stream is; a bad line fails alone. What is sent again is found unchanged.
 
-mod lines;
+mod again;
+pub(crate) mod lines;
 mod run;
 pub mod wire;
 
@@ -38,7 +39,8 @@ const RESULTS_AHEAD: usize = 4;
 /// Imports users from a stream of lines.
 ///
 /// NDJSON in and out: one result for each line, in order, while the rest is still on its way. Read the results while
-/// you send: the service stops reading when nobody takes them.
+/// you send: the service stops reading when nobody takes them. A line whose record is there already, with the same content, is
+/// `unchanged` whatever `on_conflict` says, so what was broken off is sent again as a whole.
 #[utoipa::path(post, path = "/users/import", operation_id = "importUsers", tag = "users", params(ImportQuery),
     request_body(content = String, content_type = "application/x-ndjson",
         description = "One `ImportLine` a line, each at most 64 KiB."),

@@ -6,6 +6,7 @@ use axum::body::{Body, BodyDataStream, Bytes};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
+use super::again::Live;
 use super::lines::{Line, Lines};
 use super::wire::{ImportLine, ImportResult, ImportStatus};
 use crate::api::auth::{require, require_standing};
@@ -51,11 +52,11 @@ pub(super) enum OnTaken {
 }
 
 /// A line that can be written.
-struct Record {
-    user: User,
+pub(super) struct Record {
+    pub(super) user: User,
     /// Whether the line itself says the id, and when the record was made.
-    own_id: bool,
-    own_created_at: bool,
+    pub(super) own_id: bool,
+    pub(super) own_created_at: bool,
 }
 
 pub(super) struct Import {
@@ -136,10 +137,17 @@ impl Import {
         let read: Vec<_> = read.buffered(self.app.hasher.concurrency()).collect().await;
         let users: Vec<User> = read.iter().filter_map(|(_, record)| Some(record.as_ref().ok()?.user.clone())).collect();
         let inserted = if users.is_empty() { Ok(Vec::new()) } else { self.app.store.users.insert_many(&users).await };
-        let (mut inserted, whole) = match inserted {
-            Ok(inserted) => (inserted.into_iter(), None),
-            Err(error) => (Vec::new().into_iter(), Some(Problem::from(error))),
+        let (inserted, whole) = match inserted {
+            Ok(inserted) => (inserted, None),
+            Err(error) => (Vec::new(), Some(Problem::from(error))),
         };
+        let records = read.iter().filter_map(|(_, record)| record.as_ref().ok()).zip(&inserted);
+        let taken: Vec<&Record> = records
+            .filter(|(_, outcome)| matches!(outcome, Err(StoreError::Taken(_))))
+            .map(|(record, _)| record)
+            .collect();
+        let mut present = Live::of(&self.app, &taken).await.map_err(Problem::from);
+        let mut inserted = inserted.into_iter();
         let mut results = Vec::with_capacity(read.len());
         for (line, record) in read {
             let result = match (record, &whole) {
@@ -147,7 +155,7 @@ impl Import {
                 (Ok(record), Some(problem)) => ImportResult::failed(line, Some(&record.user.id), problem),
                 (Ok(record), None) => match inserted.next() {
                     Some(Ok(())) => ImportResult::done(line, &record.user.id, ImportStatus::Created),
-                    Some(Err(StoreError::Taken(field))) => self.taken(line, record, field).await,
+                    Some(Err(StoreError::Taken(field))) => self.taken(line, record, field, &mut present).await,
                     Some(Err(error)) => ImportResult::failed(line, Some(&record.user.id), &error.into()),
                     None => ImportResult::failed(line, None, &Problem::new(Kind::Internal, "The line has no result.")),
                 },
@@ -201,7 +209,20 @@ impl Import {
         Ok(Record { user, own_id, own_created_at })
     }
 
-    async fn taken(&self, line: u64, record: Record, field: UniqueField) -> ImportResult {
+    async fn taken(
+        &self,
+        line: u64,
+        record: Record,
+        field: UniqueField,
+        present: &mut Result<Live, Problem>,
+    ) -> ImportResult {
+        let present = match present {
+            Ok(present) => present,
+            Err(problem) => return ImportResult::failed(line, Some(&record.user.id), problem),
+        };
+        if let Some(id) = present.same(&record) {
+            return ImportResult::done(line, id, ImportStatus::Unchanged);
+        }
         match self.on_taken {
             OnTaken::Fail => ImportResult::failed(line, Some(&record.user.id), &StoreError::Taken(field).into()),
             OnTaken::Skip => {
@@ -210,7 +231,10 @@ impl Import {
             OnTaken::Replace => {
                 let own_id = record.own_id.then(|| record.user.id.clone());
                 match self.replace(record, field).await {
-                    Ok(id) => ImportResult::done(line, &id, ImportStatus::Replaced),
+                    Ok(id) => {
+                        present.forget(&id);
+                        ImportResult::done(line, &id, ImportStatus::Replaced)
+                    }
                     Err(problem) => ImportResult::failed(line, own_id.as_ref(), &problem),
                 }
             }

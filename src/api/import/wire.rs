@@ -97,6 +97,8 @@ pub enum ImportStatus {
     Replaced,
     /// A record was there and stays.
     Skipped,
+    /// The record was there, as the line says; a line with a plain password is never compared.
+    Unchanged,
     /// Nothing was written.
     Failed,
 }

@@ -172,14 +172,19 @@ impl Problem {
         serde_json::to_vec(&view).unwrap_or_default()
     }
 
-    fn log(&self) {
+    /// What led to it, for the log only.
+    pub(super) fn cause(&self) -> String {
         let mut chain = Vec::new();
         let mut next: Option<&(dyn Error + 'static)> = self.source.as_deref().map(|source| source as _);
         while let Some(error) = next {
             chain.push(error.to_string());
             next = error.source();
         }
-        let cause = chain.join(": ");
+        chain.join(": ")
+    }
+
+    fn log(&self) {
+        let cause = self.cause();
         if self.kind == Kind::Internal {
             tracing::error!(problem.code = self.code, cause, "{}", self.detail);
         } else {

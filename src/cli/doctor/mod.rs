@@ -11,7 +11,7 @@ mod view;
 use clap::Args;
 use secrecy::ExposeSecret;
 
-use super::vault::Output;
+use super::output::Output;
 use super::{EXIT_FAILURE, EXIT_MISSING, EXIT_USAGE, EXIT_WARNINGS, Sources, output};
 use crate::config::Config;
 use crate::domain::clock::Clock;

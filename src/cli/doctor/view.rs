@@ -58,13 +58,6 @@ pub(super) fn table(exams: &[Exam]) -> String {
             lines.push(line("", "", &format!("-> {}", exam.remedy)));
         }
     }
-    lines.push(format!(
-        "
-verdict: {}",
-        verdict(exams)
-    ));
-    lines.join(
-        "
-",
-    )
+    lines.push(format!("\nverdict: {}", verdict(exams)));
+    lines.join("\n")
 }

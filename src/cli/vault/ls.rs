@@ -1,10 +1,10 @@
 //! `rollkeeper vault ls`.
 
-use super::table::columns;
 use super::view::{DepartmentView, PlaceView, VaultView};
-use super::{Failure, Output, departments};
+use super::{Failure, departments};
 use crate::backup::vault::Vault;
-use crate::cli::output;
+use crate::cli::output::{self, Output};
+use crate::cli::table::columns;
 
 /// Lists; the exit code.
 pub(super) async fn run(vault: &Vault, only: Option<&str>, how: Output) -> Result<u8, Failure> {

@@ -8,14 +8,14 @@ mod ls;
 mod restore;
 mod show;
 mod sources;
-pub(super) mod table;
 mod verify;
 mod view;
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
+use super::output::Output;
 use super::{EXIT_FAILURE, EXIT_MISSING, EXIT_USAGE, Sources, output};
 use crate::backup::BackupError;
 use crate::backup::vault::{Vault, VaultError};
@@ -38,15 +38,6 @@ pub(super) struct VaultArgs {
     output: Output,
     #[command(subcommand)]
     command: VaultCommand,
-}
-
-/// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// For people.
-    Table,
-    /// For programs; fields are only ever added.
-    Json,
 }
 
 #[derive(Debug, Subcommand)]

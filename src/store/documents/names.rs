@@ -46,6 +46,7 @@ named!(AuditAction {
     DeleteDepartment = "delete_department",
     RebaseDepartment = "rebase_department",
     DeleteUser = "delete_user",
+    ExportUsers = "export_users",
     IssueToken = "issue_token",
     RevokeToken = "revoke_token",
 });

@@ -6,6 +6,7 @@ pub(crate) mod archived;
 pub(crate) mod buckets;
 pub(crate) mod certificates;
 pub(crate) mod changes;
+pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod copies;
 pub(crate) mod effects;
