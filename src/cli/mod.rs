@@ -7,6 +7,7 @@
 mod config;
 mod doctor;
 mod migrate;
+mod openapi;
 mod output;
 mod remote;
 mod serve;
@@ -67,7 +68,7 @@ enum Command {
     /// Prepare the database and the ZooKeeper chroot, then end.
     Migrate,
     /// Print the OpenAPI document.
-    Openapi,
+    Openapi(openapi::OpenapiArgs),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -90,7 +91,7 @@ pub fn run() -> ExitCode {
     };
     let code = match cli.command {
         Command::Version => output::line(&format!("rollkeeper {}", env!("CARGO_PKG_VERSION"))),
-        Command::Openapi => output::line(&crate::api::openapi_json()),
+        Command::Openapi(args) => openapi::run(&args),
         Command::Config(command) => config::run(&command, &cli.sources),
         Command::Doctor(args) => doctor::run(&args, &cli.sources),
         Command::Token(args) => token::run(&args),

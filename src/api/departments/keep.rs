@@ -28,7 +28,7 @@ use crate::store::kept::Points;
 pub struct RetentionRequest {
     /// Every point of so long stays: all backups and the whole history. 1s to 3650d.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, example = "24h")]
+    #[schema(nullable = false, example = "24h", pattern = "^[0-9]{1,6}[smhd]( ?[0-9]{1,6}[smhd])*$")]
     pub keep_within: Option<String>,
     /// So many of the newest backups stay.
     #[serde(default, deserialize_with = "not_null")]

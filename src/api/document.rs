@@ -1,0 +1,92 @@
+//! What the document says of parameters and fields by their names, wherever they stand.
+//!
+//! Rule: what a pattern says here, the parsers of `domain` and `extract` hold; schemathesis compares both (`make clients`).
+
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
+use utoipa::openapi::schema::{Array, ArrayItems, Schema, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::{OpenApi, RefOr, Required};
+
+use crate::domain::token::Scope;
+
+/// Ids of users.
+const USER_ID: &str = "^[A-Za-z0-9._~-]{1,64}$";
+/// Names of departments.
+const DEPARTMENT: &str = "^[a-z0-9][a-z0-9-]{0,62}$";
+/// Ids of replicas.
+const LABEL: &str = "^[A-Za-z0-9._-]{1,63}$";
+/// Cursors of lists.
+const CURSOR: &str = "^[A-Za-z0-9_-]+$";
+/// Entity tags, as they were sent in `ETag`.
+const TAGS: &str = r#"^(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*$"#;
+/// The same, or `*` for whatever is there.
+const TAGS_OR_ANY: &str = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
+
+/// The document with what is the same in all operations.
+pub(super) fn finished(mut openapi: OpenApi) -> OpenApi {
+    for item in openapi.paths.paths.values_mut() {
+        for operation in operations(item) {
+            for parameter in operation.parameters.iter_mut().flatten() {
+                if let RefOr::T(parameter) = parameter {
+                    finish(parameter);
+                }
+            }
+        }
+    }
+    if let Some(Schema::Array(users)) = property(&mut openapi, "RestoreRequest", "users") {
+        items_match(users, USER_ID.to_owned());
+    }
+    if let Some(Schema::Array(scopes)) = property(&mut openapi, "NewToken", "scopes") {
+        scopes.max_items = Some(Scope::ALL.len());
+        items_match(scopes, format!("^({})$", Scope::ALL.map(Scope::name).join("|")));
+    }
+    openapi
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
+}
+
+fn finish(parameter: &mut Parameter) {
+    let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema else { return };
+    // A header or a query has no null: an optional parameter is left out.
+    if let SchemaType::Array(types) = &schema.schema_type
+        && let [only] = types.iter().filter(|kind| **kind != Type::Null).collect::<Vec<_>>()[..]
+    {
+        schema.schema_type = SchemaType::Type(only.clone());
+    }
+    let header = parameter.parameter_in == ParameterIn::Header;
+    match parameter.name.as_str() {
+        "user_id" => schema.pattern = Some(USER_ID.to_owned()),
+        "department" => schema.pattern = Some(DEPARTMENT.to_owned()),
+        "cursor" => schema.pattern = Some(CURSOR.to_owned()),
+        "to" => schema.pattern = Some(LABEL.to_owned()),
+        "backup_id" | "restore_id" | "token_id" => schema.format = Some(uuid()),
+        // Where it is required, something that was looked at has to be named.
+        "If-Match" if header && parameter.required == Required::True => schema.pattern = Some(TAGS.to_owned()),
+        "If-Match" | "If-None-Match" if header => schema.pattern = Some(TAGS_OR_ANY.to_owned()),
+        _ => {}
+    }
+}
+
+fn uuid() -> SchemaFormat {
+    SchemaFormat::Custom("uuid".to_owned())
+}
+
+fn property<'a>(openapi: &'a mut OpenApi, schema: &str, name: &str) -> Option<&'a mut Schema> {
+    let Some(RefOr::T(Schema::Object(object))) = openapi.components.as_mut()?.schemas.get_mut(schema) else {
+        return None;
+    };
+    match object.properties.get_mut(name)? {
+        RefOr::T(schema) => Some(schema),
+        RefOr::Ref(_) => None,
+    }
+}
+
+/// A derive cannot say anything of the items of a list.
+fn items_match(list: &mut Array, pattern: String) {
+    if let ArrayItems::RefOrSchema(items) = &mut list.items
+        && let RefOr::T(Schema::Object(item)) = items.as_mut()
+    {
+        item.pattern = Some(pattern);
+    }
+}
