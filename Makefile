@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 RUN_TESTS := if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; \
 	else cargo test --locked -- --test-threads=1; fi
 
-.PHONY: help demo up down test kills soak check bench fmt build fetch
+.PHONY: help demo up down test kills clients soak check bench fmt build fetch
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,9 @@ kills: build ## Kill the leader 200 times during writes at full speed (KILLS=200
 	$(STACK) test-parts up >/dev/null; \
 	set -a; . .run/parts/env; set +a; \
 	KILLS="$(or $(KILLS),200)" cargo test --locked --quiet --test it -- --nocapture kills::
+
+clients: build ## Generate clients of the API, compile and run them, and let schemathesis ask everything
+	@python3 dev/clients.py
 
 soak: ## Simulate everything that can happen to a history (SECONDS=600 SEED=7; without SEED a new one)
 	@trap '$(STACK) test-parts down' EXIT; \

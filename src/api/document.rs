@@ -3,11 +3,15 @@
 //! Rule: what a pattern says here, the parsers of `domain` and `extract` hold; schemathesis compares both (`make clients`).
 
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
-use utoipa::openapi::schema::{Array, ArrayItems, Schema, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::schema::{
+    Array, ArrayItems, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
+};
 use utoipa::openapi::{OpenApi, RefOr, Required};
 
 use crate::domain::token::Scope;
 
+/// Lines of JSON.
+const NDJSON: &str = "application/x-ndjson";
 /// Ids of users.
 const USER_ID: &str = "^[A-Za-z0-9._~-]{1,64}$";
 /// Names of departments.
@@ -21,6 +25,12 @@ const TAGS: &str = r#"^(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*$"#;
 /// The same, or `*` for whatever is there.
 const TAGS_OR_ANY: &str = r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#;
 
+/// Fields that hold the id of a backup, a restore or a token.
+const UUIDS: [&str; 8] =
+    ["backup_id", "restore_id", "token_id", "safety_backup_id", "undone_by", "undo_of", "issued_with", "pinned_by"];
+/// What has such an id itself.
+const OWN_ID_IS_UUID: [&str; 5] = ["AuditRecord", "BackupView", "JobEvent", "RestoreView", "Token"];
+
 /// The document with what is the same in all operations.
 pub(super) fn finished(mut openapi: OpenApi) -> OpenApi {
     for item in openapi.paths.paths.values_mut() {
@@ -30,6 +40,7 @@ pub(super) fn finished(mut openapi: OpenApi) -> OpenApi {
                     finish(parameter);
                 }
             }
+            lines_are_bytes(operation);
         }
     }
     if let Some(Schema::Array(users)) = property(&mut openapi, "RestoreRequest", "users") {
@@ -38,6 +49,11 @@ pub(super) fn finished(mut openapi: OpenApi) -> OpenApi {
     if let Some(Schema::Array(scopes)) = property(&mut openapi, "NewToken", "scopes") {
         scopes.max_items = Some(Scope::ALL.len());
         items_match(scopes, format!("^({})$", Scope::ALL.map(Scope::name).join("|")));
+    }
+    for (name, schema) in openapi.components.iter_mut().flat_map(|components| &mut components.schemas) {
+        if let RefOr::T(schema) = schema {
+            finish_schema(name, schema);
+        }
     }
     openapi
 }
@@ -64,6 +80,50 @@ fn finish(parameter: &mut Parameter) {
         // Where it is required, something that was looked at has to be named.
         "If-Match" if header && parameter.required == Required::True => schema.pattern = Some(TAGS.to_owned()),
         "If-Match" | "If-None-Match" if header => schema.pattern = Some(TAGS_OR_ANY.to_owned()),
+        _ => {}
+    }
+}
+
+/// Lines of JSON: more than a client wants to have as one text.
+fn lines_are_bytes(operation: &mut Operation) {
+    let mut bodies = Vec::new();
+    if let Some(RefOr::T(request)) = &mut operation.request_body {
+        bodies.extend(request.content.get_mut(NDJSON));
+    }
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            bodies.extend(response.content.get_mut(NDJSON));
+        }
+    }
+    for body in bodies {
+        if let RefOr::T(body) = body {
+            let bytes = SchemaFormat::KnownFormat(KnownFormat::Binary);
+            let schema = ObjectBuilder::new().schema_type(Type::String).format(Some(bytes)).build();
+            body.schema = Some(schema.into());
+        }
+    }
+}
+
+fn finish_schema(name: &str, schema: &mut Schema) {
+    match schema {
+        Schema::Object(object) => {
+            for (field, schema) in &mut object.properties {
+                let own = field == "id" && OWN_ID_IS_UUID.contains(&name);
+                if let RefOr::T(Schema::Object(schema)) = schema
+                    && (own || UUIDS.contains(&field.as_str()))
+                {
+                    schema.format = Some(uuid());
+                }
+            }
+        }
+        // A generator for TypeScript imports nothing that is described beside its reference.
+        Schema::OneOf(choices) => {
+            for choice in &mut choices.items {
+                if let RefOr::Ref(choice) = choice {
+                    choice.description.clear();
+                }
+            }
+        }
         _ => {}
     }
 }

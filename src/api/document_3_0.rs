@@ -10,10 +10,6 @@ const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 /// The same operations in the words of OpenAPI 3.0.
 pub(super) fn derived(mut document: Value) -> Value {
     document["openapi"] = json!("3.0.3");
-    if let Some(license) = document["info"]["license"].as_object_mut() {
-        license.remove("identifier");
-        license.insert("url".to_owned(), json!("https://www.apache.org/licenses/LICENSE-2.0"));
-    }
     for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         for method in METHODS {
             if let Some(operation) = item.get_mut(method) {
@@ -84,6 +80,10 @@ fn in_older_words(value: &mut Value) {
             nullable_type(object);
             nullable_choice(object);
             object.remove("propertyNames");
+            // The generator for Rust makes a type of its own of each text that has one of these, wherever it stands.
+            for rule in ["pattern", "minLength", "maxLength"] {
+                object.remove(rule);
+            }
         }
         _ => {}
     }
@@ -111,6 +111,8 @@ fn nullable_choice(object: &mut Map<String, Value>) {
     }
     choices.retain(|choice| *choice != null);
     object.insert("nullable".to_owned(), json!(true));
+    // `nullable` means nothing without a type, and all that can be null by a reference are objects.
+    object.insert("type".to_owned(), json!("object"));
     if object["oneOf"].as_array().is_some_and(|choices| choices.len() == 1)
         && let Some(only) = object.remove("oneOf")
     {

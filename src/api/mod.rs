@@ -52,7 +52,7 @@ use crate::app::App;
     info(
         title = "rollkeeper",
         description = "Keeps user records, and backups of them that can be proved.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0")
+        license(name = "Apache-2.0", url = "https://www.apache.org/licenses/LICENSE-2.0")
     ),
     servers((url = "/", description = "The replica that serves this document; each of them takes every request.")),
     components(schemas(problem::ProblemView, import::wire::ImportLine, import::wire::ImportResult)),

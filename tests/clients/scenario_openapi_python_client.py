@@ -5,6 +5,8 @@ import json
 import os
 from typing import TypeVar
 
+import httpx
+
 from rollkeeper_client import AuthenticatedClient
 from rollkeeper_client.api.backups import start_backup
 from rollkeeper_client.api.departments import put_department
@@ -30,7 +32,8 @@ from rollkeeper_client.types import UNSET, File, Unset
 
 T = TypeVar("T")
 DEPARTMENT = os.environ["DEPARTMENT"]
-CLIENT = AuthenticatedClient(os.environ["ROLLKEEPER_URL"], os.environ["ROLLKEEPER_TOKEN"], raise_on_unexpected_status=True, timeout=90)
+CLIENT = AuthenticatedClient(os.environ["ROLLKEEPER_URL"], os.environ["ROLLKEEPER_TOKEN"], raise_on_unexpected_status=True,
+                             timeout=httpx.Timeout(90))
 
 
 def same(found: object, wanted: object, what: str) -> None:

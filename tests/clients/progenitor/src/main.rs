@@ -56,7 +56,7 @@ impl Scenario {
 
     /// The names of all users, page by page.
     async fn everybody(&self) -> Result<Vec<String>> {
-        let (mut found, mut cursor) = (Vec::new(), None);
+        let (mut found, mut cursor): (Vec<String>, Option<String>) = (Vec::new(), None);
         loop {
             let mut request = self.client.list_users().department(&self.department).limit(1);
             if let Some(cursor) = &cursor {
@@ -91,7 +91,8 @@ impl Scenario {
         same(result["status"].as_str(), Some("created"), "import of a line")?;
         let grace = result["id"].as_str().context("an id")?.to_owned();
         same(self.everybody().await?, ["Ada", "Grace Hopper"].map(str::to_owned).to_vec(), "list")?;
-        let patch = |patch| client.update_user().user_id(&ada.id).if_match(etag(&ada.rev)).body::<UserPatch>(patch).send();
+        let patch =
+            |patch| client.update_user().user_id(&ada.id).if_match(etag(&ada.rev)).body::<UserPatch>(patch).send();
         let patched = patch(UserPatch::builder().name("Ada Lovelace".to_owned()).try_into()?).await?;
         same((patched.name.as_str(), patched.version), ("Ada Lovelace", 2), "patch with ETag")?;
         let stale = refused(patch(UserPatch::builder().locked(true).try_into()?).await)?;
@@ -107,13 +108,13 @@ impl Scenario {
         let client = &self.client;
         client.delete_user().user_id(&grace).send().await?;
         client.update_user().user_id(&ada.id).body(UserPatch::builder().name("Nobody".to_owned())).send().await?;
-        let from = RestoreFrom::builder().backup_id(backup.id.parse::<uuid::Uuid>()?);
+        let from = RestoreFrom::builder().backup_id(backup.id);
         let body = RestoreRequest::builder().from(RestoreFrom::try_from(from)?);
         let planned = client.start_restore().prefer("wait=60").body(body).send().await?.into_inner();
         let plan = planned.plan.context("a plan")?;
         let found = (planned.state, plan.creates, plan.updates);
         same(found, (RestoreStateView::Planned, 1, 1), "restore, planned")?;
-        let request = client.apply_restore().restore_id(planned.id.parse::<uuid::Uuid>()?);
+        let request = client.apply_restore().restore_id(planned.id);
         let applied = request.if_match(etag(&plan.hash)).prefer("wait=60").send().await?;
         let found = (applied.state, applied.progress.changes_applied);
         same(found, (RestoreStateView::Complete, 2), "restore, applied")?;
