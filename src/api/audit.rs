@@ -86,6 +86,7 @@ pub struct AuditQuery {
     /// Only callers of this name.
     caller: Option<String>,
     /// Actions, separated by commas or repeated. Default: all.
+    #[param(value_type = Option<Vec<AuditActionView>>)]
     action: Option<String>,
     /// From this moment on.
     #[param(value_type = Option<String>, format = DateTime)]

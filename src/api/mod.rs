@@ -8,6 +8,8 @@ pub mod cluster;
 pub mod cursor;
 pub mod departments;
 mod docs;
+mod document;
+mod document_3_0;
 pub mod events;
 pub mod export;
 pub mod extract;
@@ -51,7 +53,7 @@ use crate::app::App;
     info(
         title = "rollkeeper",
         description = "Keeps user records, and backups of them that can be proved.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0")
+        license(name = "Apache-2.0", url = "https://www.apache.org/licenses/LICENSE-2.0")
     ),
     servers((url = "/", description = "The replica that serves this document; each of them takes every request.")),
     components(schemas(problem::ProblemView, import::wire::ImportLine, import::wire::ImportResult)),
@@ -149,12 +151,20 @@ pub fn router(app: App) -> axum::Router {
 
 /// The OpenAPI document of the routes above.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    idempotency::documented(table().into_openapi())
+    document::finished(idempotency::documented(table().into_openapi()))
 }
 
 /// The OpenAPI document as it is committed: indented, with a newline at its end.
 pub fn openapi_json() -> String {
     let mut json = openapi().to_pretty_json().unwrap_or_default();
+    json.push('\n');
+    json
+}
+
+/// The same in the words of OpenAPI 3.0, for generators that know no later version.
+pub fn openapi_3_0_json() -> String {
+    let document = serde_json::to_value(openapi()).unwrap_or_default();
+    let mut json = serde_json::to_string_pretty(&document_3_0::derived(document)).unwrap_or_default();
     json.push('\n');
     json
 }

@@ -10,6 +10,7 @@ mod completions;
 mod config;
 mod doctor;
 mod migrate;
+mod openapi;
 mod output;
 mod progress;
 mod remote;
@@ -74,7 +75,7 @@ enum Command {
     /// Prepare the database and the ZooKeeper chroot, then end.
     Migrate,
     /// Print the OpenAPI document.
-    Openapi,
+    Openapi(openapi::OpenapiArgs),
     /// Check or print the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -107,7 +108,7 @@ pub fn run() -> ExitCode {
     };
     let code = match cli.command {
         Command::Version => output::line(&format!("rollkeeper {}", env!("CARGO_PKG_VERSION"))),
-        Command::Openapi => output::line(&crate::api::openapi_json()),
+        Command::Openapi(args) => openapi::run(&args),
         Command::Config(command) => config::run(&command, &cli.sources),
         Command::Doctor(args) => doctor::run(&args, &cli.sources),
         Command::Backup(args) => backup::run(&args),

@@ -86,6 +86,8 @@ fn no_file_names_the_host_of_a_registry() {
     expect_none(
         files
             .into_iter()
+            // Cargo writes the address of its index into its lock files itself.
+            .filter(|path| path.file_name().is_none_or(|name| name != "Cargo.lock"))
             .filter(|path| {
                 let text = std::fs::read_to_string(path).unwrap_or_default();
                 hosts.iter().any(|host| text.contains(host.as_str()))

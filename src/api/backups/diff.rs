@@ -37,6 +37,7 @@ use crate::domain::window::Moment;
 #[into_params(parameter_in = Query)]
 pub struct DiffQuery {
     /// `live`, or the id of another backup of the department. Default `live`: what the history holds by now.
+    #[param(pattern = "^(live|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$")]
     against: Option<String>,
     /// Items of the page, 1 to 1000. Default 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]

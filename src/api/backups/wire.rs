@@ -14,6 +14,7 @@ use crate::domain::backup::{Backup, BackupState, Wish};
 #[schema(example = json!({"department": "default"}))]
 pub struct BackupRequest {
     /// The department to back up.
+    #[schema(pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
     pub(super) department: String,
 }
 
@@ -130,6 +131,7 @@ pub struct BackupQuery {
     pub(super) department: Option<String>,
     /// States, separated by commas or repeated: queued, running, complete, failed, cancelled, deleted.
     /// Default `complete`.
+    #[param(value_type = Option<Vec<BackupStateView>>)]
     pub(super) state: Option<String>,
     /// Items of the page, 1 to 1000. Default 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]

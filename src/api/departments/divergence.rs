@@ -63,6 +63,7 @@ pub struct EvidenceView {
 #[schema(example = json!({"confirm": "eng"}))]
 pub struct RebaseBody {
     /// The name of the department once more.
+    #[schema(pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
     pub(super) confirm: String,
 }
 

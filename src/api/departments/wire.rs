@@ -36,7 +36,7 @@ pub struct DepartmentRequest {
 pub struct PolicyRequest {
     /// Time between two scheduled backups, 10s to 31d; absent keeps the present one, or takes the default.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, example = "10s")]
+    #[schema(nullable = false, example = "10s", pattern = "^[0-9]{1,6}[smhd]( ?[0-9]{1,6}[smhd])*$")]
     pub(super) backup_every: Option<String>,
     /// What is kept; absent fields keep the present value, or take the default.
     #[serde(default, deserialize_with = "object_not_null")]

@@ -132,6 +132,7 @@ pub struct EventQuery {
     /// Only jobs of this department.
     pub(super) department: Option<String>,
     /// Kinds of jobs, separated by commas or repeated: backup, restore. Default: all that the token may read.
+    #[param(value_type = Option<Vec<JobKind>>)]
     pub(super) kind: Option<String>,
     /// Only the job with this id, in whatever state it is.
     pub(super) id: Option<String>,

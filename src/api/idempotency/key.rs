@@ -14,6 +14,8 @@ use crate::domain::idempotency::KeyedRequest;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Longest key, in characters.
 const KEY_MAX: usize = 255;
+/// What `read` takes, for the document.
+pub(super) const PATTERN: &str = r#"^("([ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~]{1,255})$"#;
 
 /// The key of a request, if it has one: a string in double quotes, as the draft of the IETF has it, or bare.
 pub(super) fn read(request: &Request) -> Result<Option<String>, Problem> {

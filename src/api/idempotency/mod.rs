@@ -187,7 +187,7 @@ pub(super) fn documented(mut openapi: utoipa::openapi::OpenApi) -> utoipa::opena
          out, 422 for another request.";
     for (path, item) in &mut openapi.paths.paths {
         let Some(post) = item.post.as_mut().filter(|_| path != import::PATH) else { continue };
-        let schema = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(255)).build();
+        let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(key::PATTERN)).build();
         let header = ParameterBuilder::new()
             .name("Idempotency-Key")
             .parameter_in(ParameterIn::Header)

@@ -44,7 +44,9 @@ enum Came {
     Broken,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What becomes of a line whose id or name is taken.
+#[derive(Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum OnTaken {
     Fail,
     Skip,

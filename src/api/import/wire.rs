@@ -4,6 +4,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::run::OnTaken;
 use crate::api::extract::not_null;
 use crate::api::problem::{FieldProblem, Problem};
 use crate::domain::ids::UserId;
@@ -14,6 +15,7 @@ use crate::domain::ids::UserId;
 #[into_params(parameter_in = Query)]
 pub struct ImportQuery {
     /// What becomes of a line whose id or name is taken: `fail` (default), `skip` or `replace`.
+    #[param(inline, value_type = Option<OnTaken>)]
     pub(super) on_conflict: Option<String>,
     /// Department of lines that name none; absent means `default`.
     pub(super) department: Option<String>,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::extract::{not_null, object};
+use crate::api::extract::{not_null, object, whole_not_null};
 use crate::api::wire::{
     ActionView, CauseView, CredentialsView, ExecutorView, LockedView, OnConflictView, PassView, PlaceView,
     RestoreModeView, RestoreStateView,
@@ -20,11 +20,11 @@ pub struct RestoreRequest {
     /// The department that gets the records; absent means the one that they come from. A record whose id lives outside
     /// it gets a new one.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
     pub(super) into: Option<String>,
     /// Only these users, at most 10,000; absent means all.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, min_items = 1, max_items = 10_000)]
     pub(super) users: Option<Vec<String>>,
     /// What becomes of users that the point does not have. Default `merge`: they stay.
     #[serde(default, deserialize_with = "not_null")]
@@ -57,18 +57,18 @@ pub struct RestoreRequest {
 pub struct RestoreFrom {
     /// Id of a complete backup.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, format = "uuid")]
     pub(super) backup_id: Option<String>,
     /// The department whose history is meant, with `at` or `sequence`.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
     pub(super) department: Option<String>,
     /// Every change up to this time.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, format = DateTime)]
     pub(super) at: Option<String>,
     /// Every change up to this number.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "whole_not_null")]
     #[schema(nullable = false, minimum = 0)]
     pub(super) sequence: Option<i64>,
 }
@@ -242,6 +242,7 @@ pub struct RestoreQuery {
     /// Only this department.
     pub(super) department: Option<String>,
     /// States, separated by commas or repeated. Default: all.
+    #[param(value_type = Option<Vec<RestoreStateView>>)]
     pub(super) state: Option<String>,
     /// Items of the page, 1 to 1000. Default 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]

@@ -120,7 +120,7 @@ fn read_scopes(scopes: &[String], errors: &mut Vec<FieldProblem>) -> Vec<(usize,
         errors.push(FieldProblem::body("/scopes", invalid));
     }
     // A long list has one problem, not thousands.
-    if scopes.len() > 2 * Scope::ALL.len() {
+    if scopes.len() > Scope::ALL.len() {
         errors.push(FieldProblem::body("/scopes", Invalid::new("too_many_scopes", "Name each scope once.")));
         return Vec::new();
     }

@@ -14,12 +14,17 @@ use crate::domain::token::{Standing, Token};
 pub struct NewToken {
     /// What callers with it are called in jobs, logs and audit records: 1 to 128 characters. Need not be unique; `bootstrap`
     /// is reserved.
+    #[schema(
+        max_length = 128,
+        pattern = r"^\s*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?\s*$"
+    )]
     pub(super) name: String,
     /// What it allows, at least one; none that the caller does not have.
+    #[schema(min_items = 1)]
     pub(super) scopes: Vec<String>,
     /// The one department that it sees. Default: what the caller sees, which is all or one.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
     pub(super) department: Option<String>,
     /// When it ends by itself, not after the caller's own token. Default: with that one, or never.
     #[serde(default, deserialize_with = "not_null")]
@@ -27,7 +32,7 @@ pub struct NewToken {
     pub(super) expires_at: Option<String>,
     /// The same as a time from now on, for example `90d`; not together with `expires_at`.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, example = "90d")]
+    #[schema(nullable = false, example = "90d", pattern = "^[0-9]{1,6}[smhd]( ?[0-9]{1,6}[smhd])*$")]
     pub(super) lifetime: Option<String>,
 }
 

@@ -27,7 +27,7 @@ use crate::domain::user::{Rev, User};
 #[schema(example = json!({"password": "correct horse battery staple"}))]
 pub struct PasswordQuestion {
     /// The password; 1 to 1024 bytes.
-    #[schema(value_type = String, write_only)]
+    #[schema(value_type = String, write_only, min_length = 1, max_length = 1024)]
     pub(super) password: SecretString,
 }
 

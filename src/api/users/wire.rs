@@ -23,14 +23,23 @@ pub struct NewUser {
     #[schema(nullable = false, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
     pub(super) department: Option<String>,
     /// Unique in the department; 1 to 128 characters after trimming, no control characters.
+    #[schema(
+        max_length = 128,
+        pattern = r"^\s*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?\s*$"
+    )]
     pub(super) name: String,
     /// Password to hash with argon2id; 1 to 1024 bytes.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, value_type = Option<String>, write_only)]
+    #[schema(nullable = false, value_type = Option<String>, write_only, min_length = 1, max_length = 1024)]
     pub(super) password: Option<SecretString>,
     /// Ready hash, kept as it is: argon2, scrypt or pbkdf2 in PHC string format, or bcrypt (`$2a$`, `$2b$`, `$2y$`).
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, write_only)]
+    #[schema(
+        nullable = false,
+        write_only,
+        max_length = 1024,
+        pattern = r"^\$(argon2(id|i|d)|2[aby]|scrypt|pbkdf2-sha(256|512))\$.+$"
+    )]
     pub(super) password_hash: Option<String>,
     /// Whether password verification is refused. Default false.
     #[serde(default, deserialize_with = "not_null")]
@@ -45,19 +54,28 @@ pub struct NewUser {
 pub struct UserPatch {
     /// New name.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
+    #[schema(
+        nullable = false,
+        max_length = 128,
+        pattern = r"^\s*[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?\s*$"
+    )]
     pub(super) name: Option<String>,
     /// A user stays in its department: only the present one is accepted.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, pattern = "^[a-z0-9][a-z0-9-]{0,62}$")]
     pub(super) department: Option<String>,
     /// New password, to hash.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, value_type = Option<String>, write_only)]
+    #[schema(nullable = false, value_type = Option<String>, write_only, min_length = 1, max_length = 1024)]
     pub(super) password: Option<SecretString>,
     /// New ready hash, of the formats that a new user may bring.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, write_only)]
+    #[schema(
+        nullable = false,
+        write_only,
+        max_length = 1024,
+        pattern = r"^\$(argon2(id|i|d)|2[aby]|scrypt|pbkdf2-sha(256|512))\$.+$"
+    )]
     pub(super) password_hash: Option<String>,
     /// Whether password verification is refused.
     #[serde(default, deserialize_with = "not_null")]
@@ -129,7 +147,8 @@ pub struct UserQuery {
     /// Only records written at or after this moment.
     #[param(format = DateTime)]
     pub(super) updated_since: Option<String>,
-    /// Only these ids, separated by commas; at most 200.
+    /// Only these ids, separated by commas or repeated; at most 200.
+    #[param(value_type = Option<Vec<String>>, max_items = 200)]
     pub(super) ids: Option<String>,
     /// As they were at this moment of the recovery window; needs `department`.
     #[param(format = DateTime)]
