@@ -7,6 +7,7 @@
 pub(super) mod jobs;
 mod patience;
 mod service;
+mod trouble;
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ use clap::Args;
 use super::output::Output;
 use super::{EXIT_FAILURE, EXIT_MISSING, EXIT_USAGE, output};
 pub(super) use patience::Patience;
-pub(super) use service::{Ask, SILENT_MAX, Service, Trouble};
+pub(super) use service::{Ask, SILENT_MAX, Service};
+pub(super) use trouble::Trouble;
 
 /// What is told with `--help` of each of these commands.
 pub(super) const AFTER_HELP: &str = "\

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use reqwest::Response;
 use serde_json::{Value, json};
 
 use super::answers::Answers;
@@ -160,25 +161,31 @@ impl Import<'_> {
     /// Sends the open lines once, and takes their answers as they come.
     async fn attempt(&mut self, open: &mut [Open]) -> Result<(), Trouble> {
         let texts: Vec<&[u8]> = open.iter().filter_map(|open| open.line.text.as_deref()).collect();
-        let mut stream = self.service.answer(&Ask::lines(&self.path, texts.join(&b'\n'))).await?;
+        let ask = Ask::lines(&self.path, texts.join(&b'\n'));
+        let outcome = match self.service.answer(&ask).await {
+            Ok(stream) => self.take_all(open, stream).await,
+            Err(trouble) => Err(trouble),
+        };
+        // What has no answer may have arrived.
+        open.iter_mut().filter(|open| !open.answered).for_each(|open| open.sent = true);
+        outcome
+    }
+
+    /// Takes the answers to the lines that were sent; the trouble where some have none.
+    async fn take_all(&mut self, open: &mut [Open], mut stream: Response) -> Result<(), Trouble> {
         let (mut lines, mut trouble) = (Lines::default(), None);
-        let broken = loop {
+        loop {
             let chunk = match tokio::time::timeout(SILENT_MAX, stream.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
-                Ok(Ok(None)) => break None,
-                Ok(Err(error)) => break Some(self.service.silent(&error)),
-                Err(_) => break Some(self.service.too_late()),
+                Ok(Ok(None)) => break,
+                Ok(Err(error)) => return Err(self.service.silent(&error)),
+                Err(_) => return Err(self.service.too_late()),
             };
             lines.push(&chunk);
             while let Some(line) = lines.next() {
                 let answer = line.text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or(Value::Null);
                 self.answered(open, answer, &mut trouble);
             }
-        };
-        // What has no answer may have arrived.
-        open.iter_mut().filter(|open| !open.answered).for_each(|open| open.sent = true);
-        if let Some(broken) = broken {
-            return Err(broken);
         }
         if let Some(trouble) = trouble {
             return Err(trouble);
@@ -195,8 +202,12 @@ impl Import<'_> {
         let error = &answer["error"];
         let code = error["code"].as_str().unwrap_or_default();
         if PASSING.contains(&code) || code == TOKEN_ENDED {
-            let failure = Failure::missing(format!("{} ({code})", error["message"].as_str().unwrap_or_default()));
-            trouble.get_or_insert(if code == TOKEN_ENDED { Trouble::last(failure) } else { Trouble::passing(failure) });
+            let text = format!("{} ({code})", error["message"].as_str().unwrap_or_default());
+            trouble.get_or_insert(if code == TOKEN_ENDED {
+                Trouble::last(Failure::failed(text))
+            } else {
+                Trouble::passing(Failure::missing(text))
+            });
             return;
         }
         line.answered = true;
