@@ -113,7 +113,9 @@ impl World {
             }
             QuorumLost(tenths) => {
                 which.push((leader + 1) % self.ensemble.servers.len());
-                which.iter().for_each(|server| self.ensemble.servers[*server].process.kill());
+                for server in which {
+                    self.ensemble.servers[*server].process.kill();
+                }
                 self.tenths(tenths)
             }
             _ => {
