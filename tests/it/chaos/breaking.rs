@@ -18,6 +18,8 @@ use crate::harness::proxy::Mode;
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How long a transaction is held up at its fence: less than it may last.
 const HELD: Duration = Duration::from_millis(4300);
+/// What the history calls that.
+const HELD_UP: &str = "write held up";
 
 /// Something that is broken now.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(super) struct Open {
     who: String,
     /// When it is to be mended.
     pub(super) until_us: i64,
+    /// When the server lets go of a write that it holds up.
+    held_us: Option<i64>,
     /// The leader nodes that a killed replica left behind.
     left: Vec<i64>,
 }
@@ -57,9 +61,7 @@ impl World {
             MongodFrozen(_) | MongodKilled | SteppedDown => (Vec::new(), "mongodb".to_owned()),
             _ => (vec![victim], format!("r{}", victim + 1)),
         };
-        if what == LateWrite {
-            self.hold_a_write(&who).await;
-        }
+        let held_us = if what == LateWrite { Some(self.hold_a_write(round, &who).await) } else { None };
         let trouble = Event::Trouble { round, who: who.clone(), what: kind(what).to_owned(), over: false };
         self.recorder.record(trouble);
         let span = match who.as_str() {
@@ -70,7 +72,7 @@ impl World {
         let killed = matches!(what, Killed { .. });
         let nodes = self.nodes().leaders.into_values().filter(|node| killed && node.replica == who);
         let left = nodes.map(|node| node.czxid).collect();
-        Open { what, which, who, until_us: now_us() + us(span), left }
+        Open { what, which, who, until_us: now_us() + us(span), held_us, left }
     }
 
     /// Breaks a replica, and tells for how long.
@@ -113,7 +115,9 @@ impl World {
             }
             QuorumLost(tenths) => {
                 which.push((leader + 1) % self.ensemble.servers.len());
-                which.iter().for_each(|server| self.ensemble.servers[*server].process.kill());
+                for server in which {
+                    self.ensemble.servers[*server].process.kill();
+                }
                 self.tenths(tenths)
             }
             _ => {
@@ -182,7 +186,11 @@ impl World {
             eventually("the ensemble serves", PATIENCE, async || self.ensemble_leader().await).await;
         }
         let (who, what) = (open.who, kind(open.what).to_owned());
-        self.recorder.record(Event::Trouble { round, who, what, over: true });
+        self.recorder.record(Event::Trouble { round, who: who.clone(), what, over: true });
+        if let Some(until) = open.held_us {
+            eventually("the write goes on", PATIENCE, async || (now_us() >= until).then_some(())).await;
+            self.recorder.record(Event::Trouble { round, who, what: HELD_UP.to_owned(), over: true });
+        }
         eventually("what a dead leader left is gone", PATIENCE, async || {
             let nodes = self.nodes();
             (!nodes.leaders.values().any(|node| open.left.contains(&node.czxid))).then_some(())
@@ -219,8 +227,8 @@ impl World {
     }
 
     /// Holds the next transaction of a replica up at its fence, or the next move of a head, which may last for longer;
-    /// returns as soon as it is held. The server lets it go on by itself.
-    async fn hold_a_write(&self, replica: &str) {
+    /// returns as soon as it is held. The server lets it go on by itself; tells when.
+    async fn hold_a_write(&self, round: u64, replica: &str) -> i64 {
         let long = self.session * 14 / 10;
         let (command, collection, held) =
             if long < HELD { ("findAndModify", "fences", HELD) } else { ("update", "heads", long) };
@@ -232,6 +240,9 @@ impl World {
         let admin = admin_of(self.stack.mongod.as_ref().expect("have one")).await;
         let wait = doc! { "waitForFailPoint": "failCommand", "timesEntered": before + 1, "maxTimeMS": 60_000 };
         admin.run_command(wait).await.expect("see a statement held up");
+        let (who, what) = (replica.to_owned(), HELD_UP.to_owned());
+        self.recorder.record(Event::Trouble { round, who, what, over: false });
+        now_us() + us(held)
     }
 
     /// Waits until others have claimed in `MongoDB` what a replica led, or have had the time for it.

@@ -11,7 +11,16 @@ use serde::{Deserialize, Serialize};
 
 /// Time since boot, in microseconds.
 pub(super) fn now_us() -> i64 {
-    let now = clock_gettime(ClockId::Boottime);
+    read_us(ClockId::Boottime)
+}
+
+/// Time of the wall clock, in microseconds since the Unix epoch; logs have it.
+pub(super) fn wall_us() -> i64 {
+    read_us(ClockId::Realtime)
+}
+
+fn read_us(clock: ClockId) -> i64 {
+    let now = clock_gettime(clock);
     now.tv_sec * 1_000_000 + now.tv_nsec / 1000
 }
 

@@ -259,6 +259,8 @@ fn a_view_that_stays_behind_the_nodes_is_seen() {
             view && (from..=until + 1).contains(&line.at_us)
         };
         lines.retain(|line| !deaf(line));
+        // It stays so for long enough to be looked at.
+        lines.iter_mut().filter(|line| line.at_us > until + 1).for_each(|line| line.at_us += 10_000_000);
     });
 }
 

@@ -56,7 +56,9 @@ pub(super) fn report(history: &History, findings: &[Finding]) -> String {
     let _ = writeln!(text, "Without a leader, in seconds, since somebody could have led:\n");
     text += "| fault | rounds | changes | p50 | p95 | p99 | max |\n|---|---:|---:|---:|---:|---:|---:|\n";
     let mut of: BTreeMap<&str, usize> = BTreeMap::new();
-    rounds.iter().for_each(|round| *of.entry(&round.fault).or_default() += 1);
+    for round in &rounds {
+        *of.entry(&round.fault).or_default() += 1;
+    }
     let those = |pleases: &dyn Fn(&Gap) -> bool| all.iter().filter(|gap| pleases(gap)).map(|gap| gap.us).collect();
     for (fault, count) in of {
         row(&mut text, fault, count, those(&|gap| gap.fault == fault));

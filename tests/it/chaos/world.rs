@@ -9,12 +9,13 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::history::{Event, History, Znodes, now_us, us};
+use super::history::{Event, History, Znodes, now_us, us, wall_us};
 use super::recorder::Recorder;
 use super::{clients, commits, recorder, views, znodes};
 use crate::harness::client::Client;
 use crate::harness::ensemble::Ensemble;
 use crate::harness::network::Home;
+use crate::harness::parts::Part;
 use crate::harness::proxy::{Mode, Proxy};
 use crate::harness::settings::Settings;
 use crate::harness::{Stack, eventually};
@@ -89,7 +90,7 @@ impl World {
 
     /// Begins to look at the nodes and at what replicas show.
     async fn follow(&mut self, departments: &[String]) {
-        let servers: Vec<String> = self.ensemble.servers.iter().map(|server| server.address()).collect();
+        let servers: Vec<String> = self.ensemble.servers.iter().map(Part::address).collect();
         let auth = std::fs::read_to_string(self.stack.folder.path().join("zookeeper-auth")).expect("read the identity");
         let place = znodes::Place {
             servers: servers.clone(),
@@ -168,7 +169,7 @@ impl World {
     /// Ends everything and returns all that was recorded, that of the logs included.
     pub(super) async fn end(mut self) -> History {
         self.tasks.shutdown().await;
-        let boot_us = now_us() - jiff::Timestamp::now().as_microsecond();
+        let boot_us = now_us() - wall_us();
         let mut history = self.recorder.history();
         for replica in &self.stack.replicas {
             history.lines.extend(views::told(&replica.id, &replica.log(), boot_us));

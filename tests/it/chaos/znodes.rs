@@ -42,10 +42,9 @@ pub(super) async fn follow_nodes(place: Place, recorder: Recorder) {
                     recorder.record(Event::Znodes(now.clone()));
                     last = now;
                 }
-                Ok(Ok(_)) => {}
                 Ok(Err(_)) | Err(_) if client.state().is_terminated() => break,
-                // It comes back, or its session ends.
-                Ok(Err(_)) | Err(_) => {}
+                // Without an answer: it comes back, or its session ends.
+                _ => {}
             }
         }
     }
@@ -90,10 +89,10 @@ pub(super) async fn follow_quorum(servers: Vec<String>, recorder: Recorder) {
         let asked = servers.iter().map(|server| timeout(Duration::from_millis(300), mode_of(server)));
         let modes: Vec<String> = futures::future::join_all(asked).await.into_iter().flatten().flatten().collect();
         let count = |mode| modes.iter().filter(|is| *is == mode).count();
-        let serves = count("leader") == 1 && count("follower") >= servers.len() / 2;
-        if serves != last {
-            recorder.record(Event::Quorum { serves });
-            last = serves;
+        let quorum = count("leader") == 1 && count("follower") >= servers.len() / 2;
+        if quorum != last {
+            recorder.record(Event::Quorum { serves: quorum });
+            last = quorum;
         }
     }
 }

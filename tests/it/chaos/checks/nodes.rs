@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::Finding;
-use crate::chaos::history::{Event, History, Round, Znodes};
+use crate::chaos::history::{Event, History, LeaderNode, Znodes};
+
+/// Replica and epoch of each department.
+type Leaders = BTreeMap<String, (String, i64)>;
 
 /// How far apart two looks at the nodes may be, with a busy machine.
 const LOOKS_US: i64 = 700_000;
 /// How soon a view has to follow when nothing is broken any more.
 const FOLLOWS_US: i64 = 2_000_000;
+/// How much longer on a machine with other work.
+const BUSY_US: i64 = 2_000_000;
 
 /// I10: no leader node of a process that is gone stands for longer than the session timeout and two ticks. An ensemble that
 /// was away gives every session its whole time anew.
@@ -35,39 +40,60 @@ pub(super) fn no_orphan(history: &History) -> Finding {
     finding
 }
 
-/// I11: every replica's view equals the nodes within two seconds after nothing is broken and nothing changes any more.
+/// I11: while nothing is broken, no replica's view differs from the nodes for longer than two seconds.
 pub(super) fn views_follow(history: &History) -> Finding {
     let mut finding = Finding::new("I11", "views equal the nodes 2 s after faults stop");
     let rounds = history.rounds();
     for (round, next) in rounds.iter().zip(rounds.iter().skip(1).map(Some).chain([None])) {
         let end = next.map_or(i64::MAX, |next| next.from_us);
         let mended = round.broken.iter().map(|broken| broken.until_us).max().unwrap_or(round.from_us);
-        let changed = history.znodes().iter().map(|(at, _)| *at).filter(|at| *at < end).max().unwrap_or(0);
-        let from = mended.max(changed);
-        let by = (from + FOLLOWS_US + LOOKS_US + history.late_us(from, end)).min(end - 1);
-        let Some(nodes) = history.znodes_at(by) else { continue };
-        for (replica, (at, session, shown)) in views_at(history, by) {
-            let leaders = nodes.leaders.iter().map(|(name, node)| (name.clone(), (node.replica.clone(), node.epoch)));
-            let same = leaders.collect::<BTreeMap<_, _>>() == *shown;
-            finding.look(same, || told(round, replica, (by - at) / 1000, session));
+        for (replica, (from, until)) in longest_difference(history, mended, end) {
+            let most = FOLLOWS_US + BUSY_US + history.late_us(from, until);
+            finding.look(until - from <= most, || {
+                let ms = (until - from) / 1000;
+                format!("round {} ({}): {replica} differed for {ms} ms", round.number, round.fault)
+            });
         }
     }
     finding
 }
 
-fn told(round: &Round, replica: &str, ago_ms: i64, session: &str) -> String {
-    format!("round {} ({}): what {replica} showed {ago_ms} ms before is not so ({session})", round.number, round.fault)
-}
-
-type View<'a> = (i64, &'a str, &'a BTreeMap<String, (String, i64)>);
-
-/// What each replica showed at a moment.
-fn views_at(history: &History, at_us: i64) -> BTreeMap<&str, View<'_>> {
-    let mut views = BTreeMap::new();
-    for line in history.lines.iter().take_while(|line| line.at_us <= at_us) {
-        if let Event::View { replica, session, leaders } = &line.event {
-            views.insert(replica.as_str(), (line.at_us, session.as_str(), leaders));
+/// From when to when each replica's view differed from the nodes for longest, between two moments.
+fn longest_difference(history: &History, from_us: i64, until_us: i64) -> BTreeMap<&str, (i64, i64)> {
+    let until_us = until_us.min(history.lines.last().map_or(0, |line| line.at_us));
+    let mut views: BTreeMap<&str, &Leaders> = BTreeMap::new();
+    let mut since: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut longest: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    let mut leaders = Leaders::new();
+    let lines =
+        history.lines.iter().take_while(|line| line.at_us <= until_us).map(|line| (line.at_us, Some(&line.event)));
+    for (at, event) in lines.chain([(until_us, None)]) {
+        // So it was until now.
+        for (replica, from) in &since {
+            let now = ((*from).max(from_us), at.max(from_us));
+            let before = longest.entry(replica).or_insert(now);
+            if now.1 - now.0 > before.1 - before.0 {
+                *before = now;
+            }
+        }
+        match event {
+            Some(Event::Znodes(nodes)) => {
+                let leader = |node: &LeaderNode| (node.replica.clone(), node.epoch);
+                leaders = nodes.leaders.iter().map(|(name, node)| (name.clone(), leader(node))).collect();
+            }
+            Some(Event::View { replica, leaders, .. }) => {
+                views.insert(replica, leaders);
+            }
+            _ => continue,
+        }
+        for (replica, shown) in &views {
+            if **shown == leaders {
+                since.remove(replica);
+                longest.entry(replica).or_insert((from_us, from_us));
+            } else {
+                since.entry(replica).or_insert(at);
+            }
         }
     }
-    views
+    longest
 }
