@@ -56,7 +56,7 @@ async fn keyed(app: &App, request: Request, next: Next) -> Result<Response, Prob
     match path.as_deref() {
         Some(IMPORT) => {
             return Err(unsupported(
-                "An import is repeated line by line: give each line an id and skip those that are taken.",
+                "Send an import again as it was: lines whose record is there with the same content are `unchanged`.",
             ));
         }
         Some(TOKENS) => {
