@@ -54,8 +54,8 @@ async fn keyed(app: &App, request: Request, next: Next) -> Result<Response, Prob
         return Ok(next.run(Request::from_parts(parts, body)).await);
     }
     if path.as_deref() == Some(import::PATH) {
-        let detail = "Idempotency-Key is not taken here. An import is repeated line by line: give each line an id and skip those \
-                      that are taken.";
+        let detail = "Idempotency-Key is not taken here. Send an import again as it was: lines whose record is there with the same \
+                      content are `unchanged`.";
         return Err(Problem::new(Kind::Unprocessable, detail).code("idempotency_key_unsupported"));
     }
     let bytes = Bytes::from(read_body(body).await?);
