@@ -6,6 +6,7 @@ document allows and much that it does not. What is generated lies in `.run/clien
 """
 
 import compileall
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import time
 import generators
 import parts
 import replicas
+from client import Client
 from procs import Failed, Run, clean_environment
 
 DOCUMENT = os.path.join(parts.ROOT, "openapi", "openapi.json")
@@ -147,12 +149,36 @@ def progenitor(stack):
     return f"progenitor, by openapi-3.0.json: {seen} answers as expected"
 
 
+def seeded(client):
+    """Something to ask for: departments, users, backups, planned restores and tokens; lists of their names."""
+    found = {"departments": ["default", "eng", "ops"], "users": [], "backups": [], "restores": [], "tokens": []}
+    for department in found["departments"]:
+        client.send("PUT", f"/departments/{department}", {})
+        users = [client.send("POST", "/users", {"department": department, "name": f"User {at}", "password": "p"}) for at in range(3)]
+        found["users"] += [user["id"] for user in users]
+        for _ in range(3):
+            backup = client.send("POST", "/backups", {"department": department}, headers={"Prefer": "wait=60"})
+            found["backups"].append(backup["id"])
+            client.send("PATCH", f"/users/{users[0]['id']}", {"locked": True})
+            restore = client.send("POST", "/restores", {"from": {"backup_id": backup["id"]}}, headers={"Prefer": "wait=60"})
+            found["restores"].append(restore["id"])
+        issued = client.send("POST", "/tokens", {"name": department, "scopes": ["users:read"], "department": department})
+        found["tokens"].append(issued["id"])
+    return found
+
+
 def schemathesis(stack):
     """Schemathesis with all checks."""
     url, token = stack
+    folder = fresh("schemathesis")
+    config = os.path.join(folder, "schemathesis.toml")
+    shutil.copy(os.path.join(OURS, "schemathesis.toml"), config)
+    with open(config, "a", encoding="utf-8") as file:
+        for name, values in seeded(Client(url, token)).items():
+            file.write(f"{name} = {{ values = {json.dumps(values)} }}\n")
     printed = called("schemathesis", [
-        sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "--config-file", os.path.join(OURS, "schemathesis.toml"), "run", DOCUMENT,
-        "--url", url, "--seed", str(SEED), "--report", "ndjson", "--report-dir", fresh("schemathesis"),
+        sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "--config-file", config, "run", DOCUMENT,
+        "--url", url, "--seed", str(SEED), "--report", "ndjson", "--report-dir", folder,
     ], {"PYTHONPATH": generators.python_path(generators.SCHEMATHESIS), "ROLLKEEPER_TOKEN": token,
         "SCHEMATHESIS_HOOKS": os.path.join(OURS, "schemathesis_hooks.py")})
     return f"{generators.SCHEMATHESIS}: {printed.strip().splitlines()[-1].strip('= ')}"

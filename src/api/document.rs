@@ -78,8 +78,11 @@ fn finish(parameter: &mut Parameter) {
         "to" => schema.pattern = Some(LABEL.to_owned()),
         "backup_id" | "restore_id" | "token_id" => schema.format = Some(uuid()),
         // Where it is required, something that was looked at has to be named.
-        "If-Match" if header && parameter.required == Required::True => schema.pattern = Some(TAGS.to_owned()),
-        "If-Match" | "If-None-Match" if header => schema.pattern = Some(TAGS_OR_ANY.to_owned()),
+        "If-Match" | "If-None-Match" if header => {
+            let any = parameter.required != Required::True;
+            schema.pattern = Some(if any { TAGS_OR_ANY } else { TAGS }.to_owned());
+            schema.example = Some("\"8c5f0a3b2d1e4f60\"".into());
+        }
         _ => {}
     }
 }

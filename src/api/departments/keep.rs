@@ -12,7 +12,7 @@ use super::put::read_duration;
 use super::wire::in_units;
 use crate::api::auth::require;
 use crate::api::cursor;
-use crate::api::extract::{Path, Query, not_null};
+use crate::api::extract::{Path, Query, not_null, whole_not_null};
 use crate::api::pages::{PageQuery, PageRequest};
 use crate::api::problem::{FieldProblem, Problem, Problems};
 use crate::app::App;
@@ -31,27 +31,27 @@ pub struct RetentionRequest {
     #[schema(nullable = false, example = "24h", pattern = "^[0-9]{1,6}[smhd]( ?[0-9]{1,6}[smhd])*$")]
     pub keep_within: Option<String>,
     /// So many of the newest backups stay.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "whole_not_null")]
     #[schema(nullable = false, maximum = 100_000)]
     pub keep_last: Option<u32>,
     /// The newest backup of each of so many hours that have one.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "whole_not_null")]
     #[schema(nullable = false, maximum = 100_000)]
     pub keep_hourly: Option<u32>,
     /// The same by days.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "whole_not_null")]
     #[schema(nullable = false, maximum = 100_000)]
     pub keep_daily: Option<u32>,
     /// The same by weeks.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "whole_not_null")]
     #[schema(nullable = false, maximum = 100_000)]
     pub keep_weekly: Option<u32>,
     /// The same by months.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "whole_not_null")]
     #[schema(nullable = false, maximum = 100_000)]
     pub keep_monthly: Option<u32>,
     /// The same by years.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "whole_not_null")]
     #[schema(nullable = false, maximum = 100_000)]
     pub keep_yearly: Option<u32>,
 }

@@ -22,6 +22,9 @@ use crate::domain::text::Invalid;
 pub const BODY_MAX: usize = 1 << 20;
 /// Longest name of a client's own choice that an answer repeats, in characters.
 const SHOWN_MAX: usize = 128;
+/// Up to here a float holds every whole number.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// A JSON body.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
@@ -162,6 +165,24 @@ pub fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D)
     T::deserialize(deserializer).map(Some)
 }
 
+/// For whole numbers that may be absent: JSON has one kind of number, so `3.0` is 3.
+///
+/// # Errors
+/// When the value is null, no number, no whole one, or out of range.
+pub fn whole_not_null<'de, D: Deserializer<'de>, T: TryFrom<i64>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    use serde::de::{Error, Unexpected};
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let whole = number.as_i64().or_else(|| {
+        let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= EXACT_MAX)?;
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole, and every such number is exact")]
+        Some(float as i64)
+    });
+    whole
+        .and_then(|whole| T::try_from(whole).ok())
+        .map(Some)
+        .ok_or_else(|| D::Error::invalid_value(Unexpected::Other("number"), &"a whole number within the limits"))
+}
+
 /// For fields that are objects: an array does not stand for one.
 ///
 /// # Errors
@@ -230,6 +251,24 @@ mod tests {
         check(b"{\"name\": \"a\", \"x\": 1}", 422, Some("/x"));
         check(b"{\"name\": \"a\", \"locked\": null}", 422, Some("/locked"));
         check(b"[]", 422, None);
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_as_a_float() {
+        #[derive(Debug, Deserialize)]
+        struct Count {
+            #[serde(default, deserialize_with = "whole_not_null")]
+            keep: Option<u32>,
+        }
+        let read = |text: &str| parse_json::<Count>(text.as_bytes()).map(|count| count.keep);
+        assert_eq!(read("{\"keep\": 3}").unwrap(), Some(3));
+        assert_eq!(read("{\"keep\": 3.0}").unwrap(), Some(3));
+        assert_eq!(read("{\"keep\": 1e3}").unwrap(), Some(1000));
+        assert_eq!(read("{}").unwrap(), None);
+        for bad in ["3.5", "-1", "1e300", "4294967296", "\"3\"", "null"] {
+            let problem = read(&format!("{{\"keep\": {bad}}}")).unwrap_err();
+            assert_eq!(problem.status(), 422, "{bad}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod path;
 mod precondition;
 mod query;
 
-pub use body::{BODY_MAX, Json, not_null, object, object_not_null, parse_json, read_body};
+pub use body::{BODY_MAX, Json, not_null, object, object_not_null, parse_json, read_body, whole_not_null};
 pub use drain::{DRAIN_MAX, Rest, TooSlow};
 pub use path::{Path, Path2, PathText};
 pub use precondition::{IfMatch, IfNoneMatch, Tags};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::extract::{not_null, object};
+use crate::api::extract::{not_null, object, whole_not_null};
 use crate::api::wire::{
     ActionView, CauseView, CredentialsView, ExecutorView, LockedView, OnConflictView, PassView, PlaceView,
     RestoreModeView, RestoreStateView,
@@ -68,7 +68,7 @@ pub struct RestoreFrom {
     #[schema(nullable = false, format = DateTime)]
     pub(super) at: Option<String>,
     /// Every change up to this number.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "whole_not_null")]
     #[schema(nullable = false, minimum = 0)]
     pub(super) sequence: Option<i64>,
 }
