@@ -63,6 +63,11 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 }
 
 fn finish(parameter: &mut Parameter) {
+    if let Some(RefOr::T(Schema::Array(list))) = &mut parameter.schema
+        && parameter.name == "ids"
+    {
+        items_match(list, USER_ID.to_owned());
+    }
     let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema else { return };
     // A header or a query has no null: an optional parameter is left out.
     if let SchemaType::Array(types) = &schema.schema_type
