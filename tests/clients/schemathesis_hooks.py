@@ -75,12 +75,18 @@ requests.adapters.HTTPAdapter.send = send_with_fresh_key
 
 @schemathesis.hook
 def map_case(_context, case):
-    """In one of its phases schemathesis makes values of headers out of letters and digits only; where the document wants more
-    it takes a number, and takes it for a good value."""
-    if case.meta is not None and case.meta.generation.mode.is_positive:
-        for name in ("If-Match", "If-None-Match"):
-            if str((case.headers or {}).get(name)) == "0":
-                case.headers[name] = '"8c5f0a3b2d1e4f60"'
+    """Values that only look good, in cases that shall be good."""
+    if case.meta is None or not case.meta.generation.mode.is_positive:
+        return case
+    # In one of its phases schemathesis makes values of headers out of letters and digits only; where the document wants more
+    # it takes a number, and takes it for a good value.
+    for name in ("If-Match", "If-None-Match"):
+        if str((case.headers or {}).get(name)) == "0":
+            case.headers[name] = '"8c5f0a3b2d1e4f60"'
+    # Cursors are signed: one that was made up is refused, and nothing else of the request is looked at. Those of answers are
+    # longer.
+    if len(str((case.query or {}).get("cursor", ""))) in range(1, 40):
+        del case.query["cursor"]
     return case
 
 
