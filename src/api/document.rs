@@ -3,17 +3,16 @@
 //! Rule: what a pattern says here, the parsers of `domain` and `extract` hold; schemathesis compares both (`make clients`).
 
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
-use utoipa::openapi::schema::{
-    Array, ArrayItems, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
-};
+use utoipa::openapi::schema::{Array, ArrayItems, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{OpenApi, RefOr, Required};
 
+use crate::domain::ids::USER_ID_MAX;
 use crate::domain::token::Scope;
 
 /// Lines of JSON.
 const NDJSON: &str = "application/x-ndjson";
-/// Ids of users.
-const USER_ID: &str = "^[A-Za-z0-9._~-]{1,64}$";
+/// Ids of users, of at most `USER_ID_MAX` characters: anything of their alphabet but `.` and `..`.
+const USER_ID: &str = r"^(\.{0,2}[A-Za-z0-9_~-]|\.{3})[A-Za-z0-9._~-]*$";
 /// Names of departments.
 const DEPARTMENT: &str = "^[a-z0-9][a-z0-9-]{0,62}$";
 /// Ids of replicas.
@@ -44,11 +43,11 @@ pub(super) fn finished(mut openapi: OpenApi) -> OpenApi {
         }
     }
     if let Some(Schema::Array(users)) = property(&mut openapi, "RestoreRequest", "users") {
-        items_match(users, USER_ID.to_owned());
+        items_match(users, USER_ID.to_owned(), Some(USER_ID_MAX));
     }
     if let Some(Schema::Array(scopes)) = property(&mut openapi, "NewToken", "scopes") {
         scopes.max_items = Some(Scope::ALL.len());
-        items_match(scopes, format!("^({})$", Scope::ALL.map(Scope::name).join("|")));
+        items_match(scopes, format!("^({})$", Scope::ALL.map(Scope::name).join("|")), None);
     }
     for (name, schema) in openapi.components.iter_mut().flat_map(|components| &mut components.schemas) {
         if let RefOr::T(schema) = schema {
@@ -66,7 +65,7 @@ fn finish(parameter: &mut Parameter) {
     if let Some(RefOr::T(Schema::Array(list))) = &mut parameter.schema
         && parameter.name == "ids"
     {
-        items_match(list, USER_ID.to_owned());
+        items_match(list, USER_ID.to_owned(), Some(USER_ID_MAX));
     }
     let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema else { return };
     // A header or a query has no null: an optional parameter is left out.
@@ -77,7 +76,10 @@ fn finish(parameter: &mut Parameter) {
     }
     let header = parameter.parameter_in == ParameterIn::Header;
     match parameter.name.as_str() {
-        "user_id" => schema.pattern = Some(USER_ID.to_owned()),
+        "user_id" => {
+            schema.pattern = Some(USER_ID.to_owned());
+            schema.max_length = Some(USER_ID_MAX);
+        }
         "department" => schema.pattern = Some(DEPARTMENT.to_owned()),
         "cursor" => schema.pattern = Some(CURSOR.to_owned()),
         "to" => schema.pattern = Some(LABEL.to_owned()),
@@ -151,10 +153,11 @@ fn property<'a>(openapi: &'a mut OpenApi, schema: &str, name: &str) -> Option<&'
 }
 
 /// A derive cannot say anything of the items of a list.
-fn items_match(list: &mut Array, pattern: String) {
+fn items_match(list: &mut Array, pattern: String, max: Option<usize>) {
     if let ArrayItems::RefOrSchema(items) = &mut list.items
         && let RefOr::T(Schema::Object(item)) = items.as_mut()
     {
         item.pattern = Some(pattern);
+        item.max_length = max;
     }
 }

@@ -87,22 +87,29 @@ pub fn waiting_cause(app: &App, department: &DepartmentName) -> Option<Cause> {
     if app.repository.initialized() { None } else { app.repository_cause.borrow().clone() }
 }
 
-/// Parses a comma-separated query parameter.
+/// Parses a comma-separated query parameter. An empty part is a value like any other: `ids=` asks for no id that there is.
 ///
 /// # Errors
 /// 422 that names the parameter.
 pub fn list_parameter<T: FromStr<Err = Invalid>>(name: &str, value: Option<&str>) -> Result<Vec<T>, Problem> {
-    value
-        .unwrap_or_default()
-        .split(',')
-        .filter(|part| !part.is_empty())
-        .map(|part| part.trim().parse().map_err(|invalid| Problem::parameter_invalid(name, invalid)))
-        .collect()
+    let parts = value.into_iter().flat_map(|value| value.split(','));
+    parts.map(|part| part.trim().parse().map_err(|invalid| Problem::parameter_invalid(name, invalid))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::UserId;
+
+    #[test]
+    fn an_empty_part_of_a_list_is_refused_and_an_absent_list_is_empty() {
+        let ids = |value| list_parameter::<UserId>("ids", value).map(|ids| ids.len());
+        assert_eq!(ids(Some("a,b , c")).unwrap(), 3);
+        assert_eq!(ids(None).unwrap(), 0);
+        for bad in ["", ",", "a,", "a,,b"] {
+            assert_eq!(ids(Some(bad)).unwrap_err().status(), 422, "{bad}");
+        }
+    }
 
     #[test]
     fn a_preferred_wait_is_read_and_limited_to_a_minute() {

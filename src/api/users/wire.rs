@@ -16,7 +16,7 @@ use crate::domain::user::User;
 pub struct NewUser {
     /// Id of the client's own choice; absent means a fresh UUIDv7.
     #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false, pattern = "^[A-Za-z0-9._~-]{1,64}$")]
+    #[schema(nullable = false, max_length = 64, pattern = r"^(\.{0,2}[A-Za-z0-9_~-]|\.{3})[A-Za-z0-9._~-]*$")]
     pub(super) id: Option<String>,
     /// The department; absent means `default`.
     #[serde(default, deserialize_with = "not_null")]
