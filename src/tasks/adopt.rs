@@ -14,7 +14,7 @@ use crate::domain::cause::chain;
 use crate::domain::epoch::Leadership;
 
 /// How long a new leader tries before it begins its work.
-const AT_FIRST: Duration = Duration::from_millis(300);
+const AT_FIRST: Duration = Duration::from_millis(150);
 
 /// Adopts what nobody holds, before anything else is done.
 pub(super) async fn at_first(parts: &Parts, leadership: &Leadership) {

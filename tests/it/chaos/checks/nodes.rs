@@ -40,15 +40,17 @@ pub(super) fn no_orphan(history: &History) -> Finding {
     finding
 }
 
-/// I11: while nothing is broken, no replica's view differs from the nodes for longer than two seconds.
+/// I11: while nothing is broken, no replica's view differs from the nodes for longer than two seconds. One that says that it
+/// has no session may wait for the end of the one that its process had before it was killed.
 pub(super) fn views_follow(history: &History) -> Finding {
     let mut finding = Finding::new("I11", "views equal the nodes 2 s after faults stop");
-    let rounds = history.rounds();
+    let (rounds, (session, tick)) = (history.rounds(), history.timing());
     for (round, next) in rounds.iter().zip(rounds.iter().skip(1).map(Some).chain([None])) {
         let end = next.map_or(i64::MAX, |next| next.from_us);
         let mended = round.broken.iter().map(|broken| broken.until_us).max().unwrap_or(round.from_us);
-        for (replica, (from, until)) in longest_difference(history, mended, end) {
-            let most = FOLLOWS_US + BUSY_US + history.late_us(from, until);
+        for ((replica, connected), (from, until)) in longest_differences(history, mended, end) {
+            let waits = if connected { 0 } else { session + 2 * tick };
+            let most = FOLLOWS_US + BUSY_US + waits + history.late_us(from, until);
             finding.look(until - from <= most, || {
                 let ms = (until - from) / 1000;
                 format!("round {} ({}): {replica} differed for {ms} ms", round.number, round.fault)
@@ -58,40 +60,41 @@ pub(super) fn views_follow(history: &History) -> Finding {
     finding
 }
 
-/// From when to when each replica's view differed from the nodes for longest, between two moments.
-fn longest_difference(history: &History, from_us: i64, until_us: i64) -> BTreeMap<&str, (i64, i64)> {
+/// From when to when each replica's view differed from the nodes for longest between two moments, while it said that it is
+/// connected and while it did not.
+fn longest_differences(history: &History, from_us: i64, until_us: i64) -> BTreeMap<(&str, bool), (i64, i64)> {
     let until_us = until_us.min(history.lines.last().map_or(0, |line| line.at_us));
-    let mut views: BTreeMap<&str, &Leaders> = BTreeMap::new();
-    let mut since: BTreeMap<&str, i64> = BTreeMap::new();
-    let mut longest: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
-    let mut leaders = Leaders::new();
-    let lines =
-        history.lines.iter().take_while(|line| line.at_us <= until_us).map(|line| (line.at_us, Some(&line.event)));
-    for (at, event) in lines.chain([(until_us, None)]) {
+    let mut views: BTreeMap<&str, (bool, &Leaders)> = BTreeMap::new();
+    let mut since: BTreeMap<(&str, bool), i64> = BTreeMap::new();
+    let mut longest: BTreeMap<(&str, bool), (i64, i64)> = BTreeMap::new();
+    let mut now = Leaders::new();
+    let lines = history.lines.iter().take_while(|line| line.at_us <= until_us);
+    for (at, event) in lines.map(|line| (line.at_us, Some(&line.event))).chain([(until_us, None)]) {
         // So it was until now.
-        for (replica, from) in &since {
-            let now = ((*from).max(from_us), at.max(from_us));
-            let before = longest.entry(replica).or_insert(now);
-            if now.1 - now.0 > before.1 - before.0 {
-                *before = now;
+        for (key, from) in &since {
+            let lasted = ((*from).max(from_us), at.max(from_us));
+            let before = longest.entry(*key).or_insert(lasted);
+            if lasted.1 - lasted.0 > before.1 - before.0 {
+                *before = lasted;
             }
         }
         match event {
             Some(Event::Znodes(nodes)) => {
                 let leader = |node: &LeaderNode| (node.replica.clone(), node.epoch);
-                leaders = nodes.leaders.iter().map(|(name, node)| (name.clone(), leader(node))).collect();
+                now = nodes.leaders.iter().map(|(name, node)| (name.clone(), leader(node))).collect();
             }
-            Some(Event::View { replica, leaders, .. }) => {
-                views.insert(replica, leaders);
+            Some(Event::View { replica, session, leaders }) => {
+                views.insert(replica, (session == "connected", leaders));
             }
             _ => continue,
         }
-        for (replica, shown) in &views {
-            if **shown == leaders {
-                since.remove(replica);
-                longest.entry(replica).or_insert((from_us, from_us));
+        for (replica, (connected, shown)) in &views {
+            longest.entry((*replica, *connected)).or_insert((from_us, from_us));
+            since.remove(&(*replica, !connected));
+            if **shown == now {
+                since.remove(&(*replica, *connected));
             } else {
-                since.entry(replica).or_insert(at);
+                since.entry((*replica, *connected)).or_insert(at);
             }
         }
     }
