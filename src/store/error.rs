@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
 use super::meter::{self, Operation};
+use super::room;
 use crate::domain::epoch::Epoch;
 
 /// What can go wrong with MongoDB. The source is never part of the text; log it with its chain.
@@ -85,7 +86,11 @@ pub(super) async fn read_within<T>(
     operation: impl IntoFuture<Output = mongodb::error::Result<T>>,
 ) -> Result<T, StoreError> {
     let began = Instant::now();
-    let outcome = match tokio::time::timeout(within, operation.into_future()).await {
+    let placed = async {
+        let _place = room::place().await;
+        operation.await
+    };
+    let outcome = match tokio::time::timeout(within, placed).await {
         Ok(answer) => answer.map_err(StoreError::of_read),
         Err(_) => Err(StoreError::Unavailable(timed_out())),
     };
@@ -96,12 +101,21 @@ pub(super) async fn read_within<T>(
 /// Runs a write: a break after it was sent leaves its outcome unknown.
 pub(super) async fn write<T>(operation: impl IntoFuture<Output = mongodb::error::Result<T>>) -> Result<T, StoreError> {
     let began = Instant::now();
-    let outcome = match tokio::time::timeout(WRITE_WITHIN, operation.into_future()).await {
-        Ok(answer) => answer.map_err(StoreError::of_write),
-        Err(_) => Err(StoreError::OutcomeUnknown(timed_out())),
-    };
+    let outcome = answered(operation).await.and_then(|answer| answer.map_err(StoreError::of_write));
     meter::done(Operation::Write, began, &outcome);
     outcome
+}
+
+/// The answer to a write, if there is one in time.
+pub(super) async fn answered<T>(
+    operation: impl IntoFuture<Output = mongodb::error::Result<T>>,
+) -> Result<mongodb::error::Result<T>, StoreError> {
+    let over = tokio::time::Instant::now() + WRITE_WITHIN;
+    // Whoever finds no place has sent nothing.
+    let place = tokio::time::timeout_at(over, room::place()).await;
+    let _place = place.map_err(|_| StoreError::Unavailable(timed_out()))?;
+    let answer = tokio::time::timeout_at(over, operation.into_future()).await;
+    answer.map_err(|_| StoreError::OutcomeUnknown(timed_out()))
 }
 
 fn timed_out() -> Error {

@@ -10,7 +10,7 @@ use mongodb::{Collection, Database};
 use super::StoreError;
 use super::documents::date;
 use super::documents::users::{read_key, read_user, rev_bits, user_document, user_key};
-use super::error::{DUPLICATE_KEY, LONG_READ_WITHIN, WRITE_WITHIN, read, read_within, write};
+use super::error::{DUPLICATE_KEY, LONG_READ_WITHIN, answered, read, read_within, write};
 use super::meter::{self, Operation};
 use crate::domain::clock::Timestamp;
 use crate::domain::history::ClusterTime;
@@ -89,13 +89,7 @@ impl Users {
     async fn insert_unordered(&self, users: &[User]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         let mut results: Vec<Result<(), StoreError>> = users.iter().map(|_| Ok(())).collect();
         let insert = self.raw.insert_many(users.iter().map(user_document)).ordered(false);
-        let error = match tokio::time::timeout(WRITE_WITHIN, insert.into_future()).await {
-            Ok(Ok(_)) => return Ok(results),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                return Err(StoreError::OutcomeUnknown(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
-            }
-        };
+        let Err(error) = answered(insert).await? else { return Ok(results) };
         let ErrorKind::InsertMany(failed) = &*error.kind else { return Err(StoreError::of_write(error)) };
         if failed.write_concern_error.is_some() {
             return Err(StoreError::OutcomeUnknown(error));
