@@ -57,8 +57,6 @@ use crate::domain::ids::ReplicaId;
 
 pub use error::StoreError;
 
-/// Most connections to each member where the connection string does not say (`maxPoolSize`): the default of MongoDB's other drivers.
-const CONNECTIONS_MAX: u32 = 100;
 /// How long the driver looks for a primary, and for a connection to it.
 const SELECT_WITHIN: Duration = Duration::from_secs(2);
 
@@ -153,8 +151,6 @@ impl Store {
         options.app_name = Some(replica.as_str().to_owned());
         options.server_selection_timeout = Some(SELECT_WITHIN);
         options.connect_timeout = Some(SELECT_WITHIN);
-        // A write waits for the journals of a majority, so ten connections, the driver's default, are few thousand writes a second.
-        options.max_pool_size.get_or_insert(CONNECTIONS_MAX);
         options.read_concern = Some(ReadConcern::majority());
         options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());
         options.selection_criteria = None;

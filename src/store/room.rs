@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Connections of the driver, unless the connection string says `maxPoolSize`.
-const CONNECTIONS: u32 = 40;
+/// Connections of the driver to each member, unless the connection string says `maxPoolSize`: as many as MongoDB's other drivers
+/// open. A write holds one until a majority has journaled it, so ten, the default of this one, are few thousand writes a second.
+const CONNECTIONS: u32 = 100;
 /// Of these, for what does not wait here: change streams, commits, cursors that are ended.
 const KEPT: u32 = 8;
 
@@ -42,7 +43,7 @@ mod tests {
 
     #[test]
     fn some_connections_are_kept_for_what_does_not_wait() {
-        for (connections, expected) in [(40, 32), (10, 5), (1, 1), (100, 92)] {
+        for (connections, expected) in [(100, 92), (40, 32), (10, 5), (1, 1)] {
             assert_eq!(places(connections), expected, "{connections}");
         }
     }
