@@ -1,5 +1,5 @@
 //! Chaos: leaders, `ZooKeeper` and `MongoDB` break in many ways, one or two at once; what happens is recorded, and the
-//! record is checked for the invariants of COORDINATION.md.
+//! record is checked for the invariants of coordination.
 //!
 //! `make chaos` sets `CHAOS` (how many failovers) and `CHAOS_SEED`, and `CHAOS_SESSION_MS` asks for another session timeout;
 //! `make test` has a few. What is recorded and the report stay in `.run/chaos`. I6 has tests of its own (`fence`, `failover`).

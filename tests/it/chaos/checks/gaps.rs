@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Finding;
 use crate::chaos::history::{Event, History, Round};
 
-/// What a failover may take beyond session timeout and tick (DESIGN.md 11), at the 99th percentile.
+/// What a failover may take beyond session timeout and tick, at the 99th percentile.
 const BEYOND_US: i64 = 700_000;
 /// What each single one may take beyond that, on a machine with other work.
 const BUSY_US: i64 = 3_000_000;
@@ -26,7 +26,7 @@ pub(in crate::chaos) struct Gap {
     pub(in crate::chaos) crash: bool,
 }
 
-/// What DESIGN.md 11 gives a failover.
+/// What the budget gives a failover.
 pub(in crate::chaos) fn budget_us(history: &History) -> i64 {
     let (session, tick) = history.timing();
     session + tick + BEYOND_US

@@ -15,7 +15,7 @@ use super::history::History;
 /// What a checker found.
 #[derive(Debug)]
 pub(super) struct Finding {
-    /// The invariant of COORDINATION.md.
+    /// The invariant, by the number that the design gives it.
     pub(super) invariant: &'static str,
     /// What it demands.
     pub(super) demands: &'static str,
