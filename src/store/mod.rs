@@ -154,10 +154,7 @@ impl Store {
         options.read_concern = Some(ReadConcern::majority());
         options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());
         options.selection_criteria = None;
-        let connections = room::make(options.max_pool_size);
-        options.max_pool_size = Some(connections);
-        // Who waits until others have connected waits in the driver's queue (see `room`).
-        options.max_connecting = options.max_connecting.or(Some(connections));
+        room::make(&mut options);
         let client = Client::with_options(options).map_err(StoreError::Other)?;
         Ok(Self::of(client.database(&config.database)))
     }

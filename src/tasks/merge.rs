@@ -24,7 +24,7 @@ const CONDEMNED_AT_ONCE: usize = 500;
 pub(super) async fn run(leading: &Leading) {
     let every = (leading.parts.config.backup.merge_after / 6).clamp(Duration::from_secs(1), LOOK_EVERY_MAX);
     loop {
-        let wait = match merge_one(leading).await {
+        let wait = match Box::pin(merge_one(leading)).await {
             // There may be more.
             Ok(true) => Duration::from_millis(10),
             Ok(false) => every,
