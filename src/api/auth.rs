@@ -209,7 +209,11 @@ pub(super) fn lacks(sets: &[Vec<Scope>]) -> Problem {
 /// 403 for the scope, 404 for the department.
 pub fn require(caller: &Caller, scope: Scope, department: &DepartmentName, what: &str) -> Result<(), Problem> {
     require_scope(caller, scope)?;
-    if caller.sees(department) { Ok(()) } else { Err(Problem::not_found(what)) }
+    if !caller.sees(department) {
+        return Err(Problem::not_found(what));
+    }
+    tracing::Span::current().record("department.id", department.as_str());
+    Ok(())
 }
 
 /// The department that a list is limited to: the asked one, or the caller's own.

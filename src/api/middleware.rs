@@ -75,8 +75,9 @@ impl Edge {
 pub async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let name = RequestName { id: id.clone(), path: request.uri().path().to_owned() };
-    let span = tracing::info_span!("request", request.id = %id, method = %request.method(), path = %name.path, trace.id = Empty, trace.parent_id = Empty);
+    let span = tracing::info_span!("request", request.id = %id, method = %request.method(), path = %name.path, department.id = Empty, status = Empty, trace.id = Empty, trace.parent_id = Empty);
     if let Some(trace) = trace_of(&request) {
+        trace.adopt(&span);
         span.record("trace.id", trace.trace_id).record("trace.parent_id", trace.parent_id);
     }
     let (request, rest) = Rest::of(request, edge.patience(&name.path));
@@ -100,7 +101,8 @@ pub async fn edge(State(edge): State<Arc<Edge>>, request: Request, next: Next) -
         tracing::debug!(status = response.status().as_u16(), elapsed_ms = started.elapsed().as_millis(), "answered");
         response
     };
-    let mut response = REQUEST.scope(name, guarded).instrument(span).await;
+    let mut response = REQUEST.scope(name, guarded).instrument(span.clone()).await;
+    span.record("status", response.status().as_u16());
 
     response.headers_mut().insert(X_SERVED_BY, edge.served_by.clone());
     if let Ok(id) = HeaderValue::from_str(&id) {

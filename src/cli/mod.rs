@@ -136,12 +136,13 @@ where
             return EXIT_USAGE;
         }
     };
-    crate::telemetry::init(&config.telemetry);
+    let traces = crate::telemetry::init(&config.telemetry, config.replica.id.as_deref());
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(command(config));
             // A blocking call that hangs (a stalled disk) must not keep the process alive.
             runtime.shutdown_background();
+            traces.end();
             code
         }
         Err(error) => {

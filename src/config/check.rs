@@ -292,4 +292,15 @@ fn auth_and_telemetry(config: &Config, findings: &mut Findings) {
     findings.need(level, "telemetry.level", "this is not a filter", "Write info, or info,rollkeeper=debug.");
     let own = config.telemetry.metrics_listen != Some(config.http.listen);
     findings.need(own, "telemetry.metrics_listen", "http.listen has this address", "Give it another port.");
+    if let Some(endpoint) = &config.telemetry.otlp_endpoint {
+        let fix = "Use http://host:4318 or https://host:4318; credentials do not belong into it.";
+        findings.need(is_collector(endpoint), "telemetry.otlp_endpoint", "this is no address of a collector", fix);
+    }
+}
+
+/// Whether spans can be sent to a URL, and it tells no secret.
+fn is_collector(endpoint: &str) -> bool {
+    let Ok(url) = url::Url::parse(endpoint) else { return false };
+    let open = url.username().is_empty() && url.password().is_none();
+    matches!(url.scheme(), "http" | "https") && url.has_host() && open
 }

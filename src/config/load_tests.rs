@@ -287,6 +287,19 @@ fn metrics_have_a_listener_of_their_own_or_a_token_and_are_printed_as_they_are()
 }
 
 #[test]
+fn traces_are_off_unless_a_collector_is_named_by_an_address_without_credentials() {
+    let folder = Folder::new();
+    assert!(folder.load(&[], &[]).unwrap().telemetry.otlp_endpoint.is_none());
+    let variables = [("ROLLKEEPER__TELEMETRY__OTLP_ENDPOINT", "http://otel:4318")];
+    let printed = folder.load(&variables, &[]).unwrap().to_redacted_toml();
+    assert!(printed.contains("otlp_endpoint = \"http://otel:4318\"\n"), "{printed}");
+    for bad in ["otel:4318", "grpc://otel:4317", "http://user:hunter2@otel:4318", "http://"] {
+        let error = folder.refusal(&[&format!("telemetry.otlp_endpoint={bad}")]);
+        assert!(error.starts_with("telemetry.otlp_endpoint") && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
 fn no_error_and_no_debug_text_repeats_the_connection_string() {
     let folder = Folder::new();
     let config = folder.load(&[], &[]).unwrap();

@@ -39,7 +39,7 @@ impl Config {
         let AuthConfig { bootstrap_token_file, audit_lifetime } = auth;
         toml.table("[auth]").path("bootstrap_token_file", bootstrap_token_file);
         toml.duration("audit_lifetime", *audit_lifetime);
-        let TelemetryConfig { format, level, metrics_listen, metrics_public } = telemetry;
+        let TelemetryConfig { format, level, metrics_listen, metrics_public, otlp_endpoint } = telemetry;
         let format = match format {
             LogFormat::Json => "json",
             LogFormat::Text => "text",
@@ -49,6 +49,9 @@ impl Config {
             toml.text("metrics_listen", &listen.to_string());
         }
         toml.line("metrics_public", metrics_public);
+        if let Some(endpoint) = otlp_endpoint {
+            toml.text("otlp_endpoint", endpoint);
+        }
         toml.0
     }
 }

@@ -1,10 +1,10 @@
-//! `[telemetry]`: logs and metrics.
+//! `[telemetry]`: logs, metrics and traces.
 
 use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-/// Logs and metrics.
+/// Logs, metrics and traces.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
@@ -17,6 +17,9 @@ pub struct TelemetryConfig {
     pub metrics_listen: Option<SocketAddr>,
     /// Whether `/metrics` of the service needs no token. Default false.
     pub metrics_public: bool,
+    /// Collector that the spans of requests are sent to, as OTLP over HTTP: `http://host:4318`, or a whole URL with a path.
+    /// Default none: no traces.
+    pub otlp_endpoint: Option<String>,
 }
 
 /// Form of a log line.
@@ -36,6 +39,7 @@ impl Default for TelemetryConfig {
             level: "warn,rollkeeper=info".to_owned(),
             metrics_listen: None,
             metrics_public: false,
+            otlp_endpoint: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The trace that a request belongs to, as its client says (W3C Trace Context, `traceparent`).
 //!
-//! Rule: it only names log lines. Whatever is not valid is as if it were not there, as the specification asks; nothing is
+//! Rule: it only names log lines and spans. Whatever is not valid is as if it were not there, as the specification asks; nothing is
 //! sent back, since `traceparent` is a header of requests.
 
 /// Length of version, trace id, parent id and flags with the dashes between them.
@@ -13,6 +13,8 @@ pub struct TraceContext {
     pub trace_id: String,
     /// 16 digits.
     pub parent_id: String,
+    /// Whether the caller records its trace.
+    pub sampled: bool,
 }
 
 impl TraceContext {
@@ -27,7 +29,8 @@ impl TraceContext {
         let digits = [version, trace, parent, flags].iter().all(|part| part.bytes().all(is_lower_hex));
         let named = [trace, parent].iter().all(|id| id.bytes().any(|digit| digit != b'0'));
         let good = (known_length || later) && sizes && digits && named;
-        good.then(|| Self { trace_id: trace.to_owned(), parent_id: parent.to_owned() })
+        let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
+        good.then(|| Self { trace_id: trace.to_owned(), parent_id: parent.to_owned(), sampled })
     }
 }
 
@@ -46,6 +49,8 @@ mod tests {
         let context = TraceContext::parse(GOOD).unwrap();
         assert_eq!(context.trace_id, "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(context.parent_id, "00f067aa0ba902b7");
+        assert!(context.sampled);
+        assert!(!TraceContext::parse(&GOOD.replace("-01", "-00")).unwrap().sampled);
         let later = GOOD.replacen("00", "01", 1) + "-more";
         assert!(TraceContext::parse(&later).is_some(), "a later version may say more");
     }

@@ -79,6 +79,7 @@ mod tidy;
 mod token_cli;
 mod tokens;
 mod told;
+mod traces;
 mod users;
 mod vault;
 mod vault_damage;

@@ -20,7 +20,7 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
 ];
 
 /// Which top modules alone may name a crate.
-const OWNERS: [(&str, &[&str]); 7] = [
+const OWNERS: [(&str, &[&str]); 8] = [
     ("mongodb", &["store"]),
     ("bson", &["store"]),
     ("object_store", &["targets"]),
@@ -28,6 +28,7 @@ const OWNERS: [(&str, &[&str]); 7] = [
     ("axum", &["api"]),
     ("utoipa", &["api"]),
     ("prometheus_client", &["telemetry"]),
+    ("opentelemetry", &["telemetry"]),
 ];
 
 struct Source {
