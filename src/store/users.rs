@@ -1,6 +1,6 @@
 //! The `users` collection.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::{Stream, TryStreamExt as _};
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
@@ -16,6 +16,9 @@ use crate::domain::clock::Timestamp;
 use crate::domain::history::ClusterTime;
 use crate::domain::ids::{DepartmentName, UserId};
 use crate::domain::user::{Rev, User};
+
+/// How long a read waits until a majority has what the primary has.
+const AFTER_ALL_WITHIN: Duration = Duration::from_secs(2);
 
 /// The `users` collection.
 #[derive(Debug, Clone)]
@@ -62,6 +65,21 @@ impl Users {
     pub async fn get(&self, id: &UserId) -> Result<Option<User>, StoreError> {
         let found = read(self.raw.find_one(doc! { "_id.id": id.as_str() })).await?;
         found.as_deref().map(read_user).transpose()
+    }
+
+    /// The user with an id whom `get` did not find. A primary that was just elected has every acknowledged write, and shows what a
+    /// majority had before it for some moments more: this read waits for what the primary has now.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer or the document cannot be read.
+    pub async fn get_after_all(&self, id: &UserId) -> Result<Option<User>, StoreError> {
+        let found = read_within(AFTER_ALL_WITHIN, async {
+            let mut session = self.database.client().start_session().causal_consistency(true).await?;
+            // Its answer carries the time of the last write that the primary has, which the session's next read is after.
+            self.database.run_command(doc! { "ping": 1 }).session(&mut session).await?;
+            self.raw.find_one(doc! { "_id.id": id.as_str() }).session(&mut session).await
+        });
+        found.await?.as_deref().map(read_user).transpose()
     }
 
     /// Inserts a new record, majority-committed and journaled.

@@ -297,7 +297,10 @@ async fn delete(app: &App, caller: &Caller, mut user: User, guard: &IfMatch) -> 
 
 async fn load(app: &App, caller: &Caller, scope: Scope, id: &UserId) -> Result<User, Problem> {
     require_scope(caller, scope)?;
-    let user = app.store.users.get(id).await?.ok_or_else(|| Problem::not_found("user"))?;
+    let user = match app.store.users.get(id).await? {
+        Some(user) => user,
+        None => app.store.users.get_after_all(id).await?.ok_or_else(|| Problem::not_found("user"))?,
+    };
     require(caller, scope, &user.department, "user")?;
     Ok(user)
 }
