@@ -55,7 +55,8 @@ pub struct ReceiptView {
     pub sequence: i64,
     /// The chain at that sequence: a keyed hash over all changes up to it.
     pub chain: String,
-    /// The department's time at that sequence.
+    /// A moment that has everything acknowledged before the request; `at` takes it. Changes after the request may be up to
+    /// `sequence` and later than this.
     #[schema(format = DateTime)]
     pub time: String,
     /// How far each target holds the journal.

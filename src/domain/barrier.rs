@@ -27,7 +27,7 @@ pub struct Receipt {
     pub sequence: Sequence,
     /// The chain at that sequence.
     pub chain: Chain,
-    /// The department's time at that sequence.
+    /// A moment that has everything acknowledged before the barrier. Later changes may be up to the sequence and after it.
     pub time: Timestamp,
     /// How far each target holds the journal.
     pub copies: Vec<JournalCopy>,
