@@ -6,11 +6,10 @@ use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::schema::{Array, ArrayItems, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{OpenApi, RefOr, Required};
 
+use super::import::NDJSON;
 use crate::domain::ids::USER_ID_MAX;
 use crate::domain::token::Scope;
 
-/// Lines of JSON.
-const NDJSON: &str = "application/x-ndjson";
 /// Ids of users, of at most `USER_ID_MAX` characters: anything of their alphabet but `.` and `..`.
 const USER_ID: &str = r"^(\.{0,2}[A-Za-z0-9_~-]|\.{3})[A-Za-z0-9._~-]*$";
 /// Names of departments.

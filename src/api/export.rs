@@ -20,6 +20,7 @@ use utoipa::IntoParams;
 use super::audit::recorded;
 use super::auth::{limit_to, require, require_standing};
 use super::extract::{Query, parameter};
+use super::import::NDJSON;
 use super::past::refused;
 use super::problem::{Problem, Problems};
 use crate::app::App;
@@ -33,8 +34,6 @@ use crate::domain::token::{Caller, Scope};
 use crate::domain::user::User;
 use crate::domain::window::Moment;
 
-/// The media type.
-const NDJSON: &str = "application/x-ndjson";
 /// Exports that a replica makes at the same time: each may hold a piece of a department.
 const AT_ONCE: usize = 3;
 /// Records of one chunk of the answer.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::EXIT_FAILURE;
 use super::output::{self, Output};
 use super::remote::jobs::{self, WaitArgs};
+use super::remote::lists::{Asked, list, tell_of_more};
 use super::remote::{self, AFTER_HELP, Ask, Failure, RemoteArgs, Service, read_on};
 use super::table::{cell, columns, fields, rows};
 use crate::domain::ids::BackupId;
@@ -82,17 +83,8 @@ async fn work(service: &Service, args: &BackupArgs) -> Result<u8, Failure> {
             Ok(shown(&backup, how).max(jobs::code_of(&backup)))
         }
         BackupCommand::List { department, state, limit } => {
-            let states = state.join(",");
-            let mut query: Vec<(&str, &str)> = department.iter().map(|name| ("department", name.as_str())).collect();
-            if !state.is_empty() {
-                query.push(("state", &states));
-            }
-            let (backups, more) = service.list("/backups", &query, *limit).await?;
-            let code = if how == Output::Json { output::json(&backups) } else { output::line(&table(&backups)) };
-            if more {
-                output::progress("there are more; --limit says how many are listed");
-            }
-            Ok(code)
+            let asked = Asked { department: department.as_deref(), states: state, limit: *limit };
+            list(service, "/backups", asked, how, table).await
         }
         BackupCommand::Show { backup_id } => Ok(shown(&service.send(&Ask::get(&path_of(backup_id)?)).await?, how)),
         BackupCommand::Verify { backup_id } => {
@@ -184,9 +176,7 @@ async fn diff(service: &Service, path: &str, against: &str, limit: usize, how: O
         cell(&place["sequence"]),
     );
     output::progress(&summary);
-    if more {
-        output::progress("there are more; --limit says how many are listed");
-    }
+    tell_of_more(more);
     Ok(0)
 }
 

@@ -72,7 +72,7 @@ impl Store {
             check_known(record)?;
         }
         for (name, text) in MIGRATIONS {
-            if applied.iter().any(|record| record.get_str("_id").is_ok_and(|known| known == name)) {
+            if is_applied(&applied, name) {
                 continue;
             }
             for command in commands_of(name, text)? {
@@ -102,9 +102,7 @@ impl Store {
     pub(super) async fn pending_migrations(&self) -> Result<usize, StoreError> {
         let applied = self.applied_migrations().await?;
         applied.iter().try_for_each(check_known)?;
-        let is_applied =
-            |name: &str| applied.iter().any(|record| record.get_str("_id").is_ok_and(|known| known == name));
-        Ok(MIGRATIONS.iter().filter(|(name, _)| !is_applied(name)).count())
+        Ok(MIGRATIONS.iter().filter(|(name, _)| !is_applied(&applied, name)).count())
     }
 
     async fn make_default(&self, default_policy: &Policy, now: Timestamp) -> Result<(), StoreError> {
@@ -158,6 +156,10 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+fn is_applied(applied: &[Document], name: &str) -> bool {
+    applied.iter().any(|record| record.get_str("_id").is_ok_and(|known| known == name))
 }
 
 fn checksum(text: &str) -> String {

@@ -28,8 +28,8 @@ use wire::ImportQuery;
 
 /// Where it is: a stream has other limits than other requests, and no answer that could be kept.
 pub(super) const PATH: &str = "/users/import";
-/// The media type in and out.
-const NDJSON: &str = "application/x-ndjson";
+/// The media type of lines of JSON, in and out.
+pub(super) const NDJSON: &str = "application/x-ndjson";
 /// Other names of lines of JSON, and of bytes that say nothing of themselves.
 const ALSO_TAKEN: [&str; 4] =
     ["application/ndjson", "application/jsonl", "application/x-jsonlines", "application/octet-stream"];

@@ -5,6 +5,7 @@
 //! others could see.
 
 pub(super) mod jobs;
+pub(super) mod lists;
 mod patience;
 mod service;
 mod trouble;

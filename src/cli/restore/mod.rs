@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::output::{self, Output};
 use super::remote::jobs::{self, WaitArgs};
+use super::remote::lists::{Asked, list};
 use super::remote::{self, AFTER_HELP, Ask, Failure, RemoteArgs, Service, confirm, read_on};
 use crate::domain::ids::RestoreId;
 
@@ -106,18 +107,8 @@ async fn work(service: &Service, args: &RestoreArgs) -> Result<u8, Failure> {
             }
         }
         RestoreCommand::List { department, state, limit } => {
-            let states = state.join(",");
-            let mut query: Vec<(&str, &str)> = department.iter().map(|name| ("department", name.as_str())).collect();
-            if !state.is_empty() {
-                query.push(("state", &states));
-            }
-            let (restores, more) = service.list("/restores", &query, *limit).await?;
-            let json = how == Output::Json;
-            let code = if json { output::json(&restores) } else { output::line(&view::table(&restores)) };
-            if more {
-                output::progress("there are more; --limit says how many are listed");
-            }
-            Ok(code)
+            let asked = Asked { department: department.as_deref(), states: state, limit: *limit };
+            list(service, "/restores", asked, how, view::table).await
         }
         RestoreCommand::Undo { restore_id, yes, wait } => {
             let path = path_of(restore_id)?;
